@@ -1,0 +1,264 @@
+"""The SQL store: one schema for passages, vectors, pools and runs. This is the truth; everything else is derived.
+
+SQLite (a file in the store folder) by default, PostgreSQL by URL. Reads and writes go through ``Database.read``
+and ``Database.write``; on SQLite a write begins with BEGIN IMMEDIATE, since a deferred transaction that reads and
+then writes fails with "database is locked" as soon as two writers meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from ragpool.errors import SchemaError, SettingsError, StoreError
+
+DATABASE_FILE = "ragpool.db"
+SCHEMA_HEAD = "0001"
+_BUSY_TIMEOUT_MS = 30_000
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# -- the corpus ------------------------------------------------------------------------------------------------------
+
+meta = sa.Table(  # embedder, dimension, chunking, corpus version: what the index was built with
+    "meta",
+    metadata,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("value", sa.JSON, nullable=False),
+)
+
+document = sa.Table(
+    "document",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("metadata", sa.JSON, nullable=False),
+    sa.Column("added", sa.Float, nullable=False),  # seconds since the epoch
+)
+
+passage = sa.Table(
+    "passage",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("document_id", sa.Text, sa.ForeignKey("document.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("ordinal", sa.Integer, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("start", sa.Integer, nullable=False),
+    sa.Column("metadata", sa.JSON, nullable=False),
+    sa.Column("vector", sa.LargeBinary, nullable=True),  # float32, little endian; NULL: not embedded yet
+)
+
+# -- the pool --------------------------------------------------------------------------------------------------------
+
+run = sa.Table(
+    "run",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("scope", sa.Text, nullable=False, index=True),  # whose evidence this run shares
+    sa.Column("job", sa.Text, nullable=False),
+    sa.Column("question_key", sa.String(64), nullable=False),  # digest of id and text
+    sa.Column("question_id", sa.Text, nullable=False),
+    sa.Column("question", sa.Text, nullable=False),
+    sa.Column("method", sa.String(32), nullable=False),
+    sa.Column("config_hash", sa.String(64), nullable=False),
+    sa.Column("corpus_version", sa.String(64), nullable=False),
+    sa.Column("models", sa.JSON, nullable=False),
+    sa.Column("prompts", sa.JSON, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.UniqueConstraint("job", "question_key", "config_hash"),
+)
+
+plan = sa.Table(  # the question's triples; written once, since they cost a model call
+    "plan",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("question", sa.JSON, nullable=False),
+    sa.Column("usage", sa.JSON, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+)
+
+query = sa.Table(
+    "query",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run_id", sa.ForeignKey("run.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("normalised", sa.Text, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("gap", sa.Text, nullable=True),
+    sa.UniqueConstraint("run_id", "normalised"),
+)
+
+evidence = sa.Table(
+    "evidence",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),  # the order of admission
+    sa.Column("scope", sa.Text, nullable=False, index=True),
+    sa.Column("run_id", sa.ForeignKey("run.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("passage_id", sa.Text, nullable=False),
+    sa.Column("document_id", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("spans", sa.JSON, nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("query", sa.Text, nullable=False),
+    sa.Column("gap", sa.Text, nullable=True),
+    sa.Column("score", sa.Float, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("metadata", sa.JSON, nullable=False),
+    sa.Column("supersedes", sa.ForeignKey("evidence.id"), nullable=True),  # a later row about the same passage
+)
+
+judgement = sa.Table(
+    "judgement",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run_id", sa.ForeignKey("run.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("sufficient", sa.Boolean, nullable=False),
+    sa.Column("probability", sa.Float, nullable=False),
+    sa.Column("gaps", sa.JSON, nullable=False),
+    sa.Column("bindings", sa.JSON, nullable=False),
+    sa.Column("judge", sa.Text, nullable=False),
+    sa.Column("usage", sa.JSON, nullable=False),  # retrieving, distilling and judging of this round
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.UniqueConstraint("run_id", "round"),
+)
+
+call = sa.Table(  # model calls inside a round, committed one by one: a resumed run replays them instead of paying again
+    "call",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("key", sa.String(64), primary_key=True),  # digest of the model's name and the prompt
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("output", sa.JSON, nullable=False),
+    sa.Column("usage", sa.JSON, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+)
+
+answer = sa.Table(
+    "answer",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("stop_reason", sa.String(24), nullable=False),
+    sa.Column("rounds", sa.Integer, nullable=False),
+    sa.Column("citations", sa.JSON, nullable=False),
+    sa.Column("given", sa.JSON, nullable=False),  # passage ids in the order in which the generator saw them
+    sa.Column("missing", sa.JSON, nullable=False),
+    sa.Column("usage", sa.JSON, nullable=False),  # the whole run's
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("finished", sa.Float, nullable=False),
+)
+
+
+class Database:
+    """An engine with the schema in place.
+
+    ``url`` is an SQLAlchemy URL (``sqlite:///file`` or ``postgresql+psycopg://...``). Raises StoreError when it
+    cannot be reached or opened, SchemaError when it was written by a newer ragpool. Safe to share between threads;
+    each process opens its own.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        try:
+            self.engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        except sa.exc.ArgumentError as error:
+            raise SettingsError(f"database_url {url!r} is not a database URL: use postgresql+psycopg://...") from error
+        except ModuleNotFoundError as error:
+            raise SettingsError(f"database_url needs the package {error.name}: pip install 'ragpool[postgres]'") from error
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        if self.is_sqlite:
+            _configure_sqlite(self.engine)
+        try:
+            self._migrate()
+        except (OperationalError, DBAPIError) as error:
+            self.engine.dispose()
+            place = self.engine.url.render_as_string(hide_password=True)
+            reason = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
+            raise StoreError(f"cannot open the database {place}: {reason}") from error
+
+    @classmethod
+    def in_folder(cls, folder: Path, url: str | None = None) -> Database:
+        """The database of a store folder: SQLite in it, or ``url`` where one is set."""
+        return cls(url or f"sqlite:///{folder / DATABASE_FILE}")
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A read transaction: one snapshot, no write lock."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A write transaction: committed when the block ends, rolled back when it raises."""
+        with self.engine.connect() as connection:
+            connection = connection.execution_options(ragpool_write=True)
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def _migrate(self) -> None:
+        found = self._schema_version()
+        if found == SCHEMA_HEAD:
+            return
+        from alembic import command
+        from alembic.config import Config
+        from alembic.script import ScriptDirectory
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        if found is not None and found not in known:
+            raise SchemaError(f"the database has schema {found}, newer than this ragpool ({SCHEMA_HEAD}): upgrade ragpool")
+        with self.write() as connection:
+            # two processes may meet here on an empty store; the loser finds the work done
+            if not self.is_sqlite:
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7263701)"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def _schema_version(self) -> str | None:
+        with self.read() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            version: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+            return version
+
+
+def _configure_sqlite(engine: sa.Engine) -> None:
+    @sa.event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are begun below, not by the driver
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def _on_begin(connection: sa.Connection) -> None:
+        write = connection.get_execution_options().get("ragpool_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
