@@ -1,0 +1,244 @@
+"""Question -> plan: the look-ups that answer it, as triples with open slots (DESIGN.md section 5).
+
+A plan is written one triple a line, ``subject | relation | ?n``; a comparison ends with a line that
+names its operation, ``= earlier``. Subjects are words of the question or slots of earlier lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ragpool import prompts
+from ragpool.types import Operation, Question, Triple, Usage
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import AIMessage
+
+    from ragpool.models import LocalModel
+
+PLAN_PROMPT_VERSION = "1"
+"""Goes up when the prompt or the line format changes; an adapter names the version it was trained for."""
+
+MAX_TRIPLES = 8
+MAX_NEW_TOKENS = 120
+
+_SLOT = re.compile(r"\?\d+")
+_WORD = re.compile(r"\w+")
+
+
+def plan_prompt(question: str) -> str:
+    """The prompt the trained planner was trained with; the model continues it with a plan."""
+    return prompts.load("plan").fill(question=" ".join(question.split()))
+
+
+def slots_in(term: str) -> tuple[str, ...]:
+    """The slots a term mentions: ``"LaHave, ?1"`` mentions ``?1``."""
+    return tuple(_SLOT.findall(term))
+
+
+def fill(term: str, values: Mapping[str, str]) -> str:
+    """``term`` with every slot that has a value replaced by it."""
+    return _SLOT.sub(lambda slot: values.get(slot[0], slot[0]), term)
+
+
+def write_plan(question: Question) -> str:
+    """The text form of a question's plan; ``parse_plan`` reads it back."""
+    lines = [f"{t.subject} | {t.relation} | {t.object}" for t in question.triples]
+    if question.operation is not Operation.LOOKUP:
+        lines.append(f"= {question.operation}")
+    return "\n".join(lines)
+
+
+def parse_plan(text: str, question: str, *, planner: str = "") -> Question | None:
+    """Read a plan that a model wrote; None when no line of it can be used.
+
+    Tolerant: a line is dropped when it is not three terms, when it mentions a slot that no earlier line
+    produced, or when its subject is neither a slot nor words of the question. Slots are renumbered in the
+    order of their lines. A comparison that does not end in two or more chains is read as a look-up.
+    """
+    triples: list[Triple] = []
+    renamed: dict[str, str] = {}
+    operation = Operation.LOOKUP
+    known = " ".join(_WORD.findall(question.casefold()))
+    for line in text.splitlines():
+        if line.lstrip().startswith("="):
+            operation = _operation(line) or operation
+            continue
+        terms = [term.strip() for term in line.split("|")]
+        if len(terms) != 3 or len(triples) == MAX_TRIPLES:
+            continue
+        subject, relation, target = terms
+        usable = subject and relation and _SLOT.fullmatch(target) and target not in renamed
+        if not usable or any(slot not in renamed for slot in (*slots_in(subject), *slots_in(relation))):
+            continue
+        words = " ".join(_WORD.findall(_SLOT.sub(" ", subject).casefold()))
+        if not slots_in(subject) and (not words or f" {words} " not in f" {known} "):
+            continue
+        triple = Triple(fill(subject, renamed), fill(relation, renamed), f"?{len(triples) + 1}")
+        if any((t.subject, t.relation) == (triple.subject, triple.relation) for t in triples):
+            continue  # a small model that loops repeats its lines
+        renamed[target] = triple.object
+        triples.append(triple)
+    if not triples:
+        return None
+    compared = _roots(triples)
+    if operation is Operation.LOOKUP or len(compared) < 2:
+        return Question(question, tuple(triples), planner=planner)
+    return Question(question, tuple(triples), operation, compared, planner)
+
+
+def _operation(line: str) -> Operation | None:
+    name = line.lstrip(" =").strip().casefold()
+    return next((operation for operation in Operation if operation == name), None)
+
+
+def _roots(triples: list[Triple]) -> tuple[str, ...]:
+    """The subject in which each chain begins, one for every slot that no other triple goes on from."""
+    producer = {t.object: t for t in triples}
+    used = {slot for t in triples for slot in (*slots_in(t.subject), *slots_in(t.relation))}
+    roots: list[str] = []
+    for triple in triples:
+        if triple.object in used:
+            continue
+        while slots_in(triple.subject):
+            triple = producer[slots_in(triple.subject)[-1]]
+        if triple.subject not in roots:
+            roots.append(triple.subject)
+    return tuple(roots)
+
+
+class Planner(Protocol):
+    """Turns a question into a plan. The plan is empty (no triples) when none could be read."""
+
+    name: str
+
+    def plan(self, question: str) -> tuple[Question, Usage]: ...
+
+
+class TrainedPlanner:
+    """The embedded model with the plan adapter; rules where it writes nothing usable."""
+
+    def __init__(self, model: LocalModel, folder: Path | None = None) -> None:
+        self.name = f"trained@{PLAN_PROMPT_VERSION}"
+        self._model = model
+        self._rules = RulePlanner()
+        model.load_adapter("plan", folder or adapter_folder("plan"))
+
+    def plan(self, question: str) -> tuple[Question, Usage]:
+        completion = self._model.complete(plan_prompt(question), adapter="plan", max_new_tokens=MAX_NEW_TOKENS)
+        plan = parse_plan(completion.text, question, planner=self.name)
+        return plan or self._rules.plan(question)[0], completion.usage
+
+
+class PromptedPlanner:
+    """Any large chat model, told the line format; rules where its reply cannot be read."""
+
+    def __init__(self, chat: BaseChatModel) -> None:
+        self.name = f"prompted@{prompts.load('triples').sha}"
+        self._chat = chat
+        self._rules = RulePlanner()
+
+    def plan(self, question: str) -> tuple[Question, Usage]:
+        reply = self._chat.invoke(prompts.load("triples").fill(question=" ".join(question.split())))
+        plan = parse_plan(reply.text, question, planner=self.name)
+        return plan or self._rules.plan(question)[0], reply_usage(reply)
+
+
+class RulePlanner:
+    """Patterns only: "X or Y" comparisons and "the R of the S of X" chains, otherwise no triples. Needs no model."""
+
+    name = "rules@1"
+
+    def plan(self, question: str) -> tuple[Question, Usage]:
+        text = " ".join(question.split())
+        lines = _compared(text) or _both(text) or _chain(text)
+        plan = parse_plan("\n".join(lines), question, planner=self.name)
+        return plan or Question(question, planner=self.name), Usage()
+
+
+def adapter_folder(name: str) -> Path:
+    """Where the shipped adapter ``name`` lies."""
+    return Path(__file__).parent / "weights" / name
+
+
+def reply_usage(reply: AIMessage) -> Usage:
+    """What a chat model says a reply has cost; 0 tokens where it does not say."""
+    tokens = reply.usage_metadata or {"input_tokens": 0, "output_tokens": 0}
+    return Usage(llm_calls=1, prompt_tokens=tokens["input_tokens"], completion_tokens=tokens["output_tokens"])
+
+
+# (what the question says, the relation that is compared, the operation); the first that is found counts
+_COMPARISONS = (
+    (r"\b(?:older|born (?:first|earlier))\b", "date of birth", "earlier"),
+    (r"\b(?:younger|born (?:later|last))\b", "date of birth", "later"),
+    (r"\bdied (?:first|earlier)\b", "date of death", "earlier"),
+    (r"\bdied (?:later|last)\b", "date of death", "later"),
+    (r"\b(?:released|came out|published) (?:first|earlier)\b", "publication date", "earlier"),
+    (r"\b(?:released|came out|published) (?:later|last|more recently)\b", "publication date", "later"),
+    (r"\b(?:founded|formed|established|built|opened) (?:first|earlier)\b", "date founded", "earlier"),
+    (r"\b(?:founded|formed|established|built|opened) (?:later|last|more recently)\b", "date founded", "later"),
+    (r"\b(?:larger|more|higher|bigger) (?:population|inhabitants)\b", "population", "larger"),
+    (r"\b(?:smaller|fewer|lower) (?:population|inhabitants)\b", "population", "smaller"),
+)
+_THROUGH = re.compile(r"\b(director|author|writer|composer|performer|producer|founder)s?\b", re.IGNORECASE)
+_EITHER = re.compile(r"(?:,|\bfirst|\blater|\bearlier|\bbetween|\bis|\bwas)\s+(?P<a>[^,?]+?)\s+or\s+(?P<b>[^?]+?)\s*\?*$")
+_PAIR = re.compile(r"^(?:are|were|is|do|did|does|was)\b.*?(?P<a>[A-Z0-9][^?]*?)\s+and\s+(?P<b>[A-Z0-9][^?]*?)[,\s]+"
+                   r"(?:both|located|have|has|of|from|share|born|in|the same|originate)\b.*\bsame (?P<r>[\w ]+?)\s*\?*$",
+                   re.IGNORECASE)  # fmt: skip
+_OF = re.compile(r"\b(?:the\s+)?([a-z][\w]*(?:\s+of\s+(?:birth|death|origin|citizenship))?)\s+of\s+", re.IGNORECASE)
+_ASKED = re.compile(r"^(?:what|who|where|when|which)\s+(?:is|was|are|were)\s+(?:the\s+)?", re.IGNORECASE)
+_VERBS = {"born": "date of birth", "die": "date of death", "died": "date of death"}
+
+
+def _compared(text: str) -> list[str]:
+    for pattern, relation, operation in _COMPARISONS:
+        names = _EITHER.search(text) if re.search(pattern, text, re.IGNORECASE) else None
+        if names:
+            through = _THROUGH.search(text[: names.start("a")])
+            return _two_chains((names["a"], names["b"]), through, relation, operation)
+    return []
+
+
+def _both(text: str) -> list[str]:
+    names = _PAIR.search(text)
+    if not names:
+        return []
+    relation = {"nationality": "country of citizenship"}.get(names["r"].strip().casefold(), names["r"].strip())
+    through = _THROUGH.search(text[: names.start("a")])
+    return _two_chains((names["a"], names["b"]), through, relation, "same")
+
+
+def _two_chains(names: tuple[str, str], through: re.Match[str] | None, relation: str, operation: str) -> list[str]:
+    lines: list[str] = []
+    for name in names:
+        subject = name.strip(" ,?")
+        for hop in ([through[1].casefold()] if through else []) + [relation]:
+            lines.append(f"{subject} | {hop} | ?{len(lines) + 1}")
+            subject = f"?{len(lines)}"
+    return [*lines, f"= {operation}"]
+
+
+def _chain(text: str) -> list[str]:
+    """``What is the R of the S of X?``: X | S | ?1, ?1 | R | ?2. One relation at least."""
+    asked = _ASKED.match(text)
+    if not asked:
+        return []
+    rest = text[asked.end() :].rstrip(" ?")
+    hops: list[str] = []
+    words = rest.split()
+    if words and words[-1].casefold() in _VERBS:
+        verb = words[-1].casefold()
+        hops.append("place of birth" if verb == "born" and text.casefold().startswith("where") else _VERBS[verb])
+        rest = " ".join(words[:-1])
+    while len(hops) < MAX_TRIPLES and (hop := _OF.match(rest)):
+        hops.append(hop[1].casefold())
+        rest = rest[hop.end() :].removeprefix("the ").strip()
+    rest = re.sub(r"^(?:film|movie|song|album|book|novel)\s+(?=[A-Z0-9])", "", rest)
+    if not rest or not hops:
+        return []
+    subjects = [rest, *(f"?{n}" for n in range(1, len(hops)))]
+    return [f"{s} | {hop} | ?{n}" for n, (s, hop) in enumerate(zip(subjects, reversed(hops), strict=True), start=1)]
