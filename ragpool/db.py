@@ -73,7 +73,7 @@ run = sa.Table(
     sa.Column("question_key", sa.String(64), nullable=False),  # digest of id and text
     sa.Column("question_id", sa.Text, nullable=False),
     sa.Column("question", sa.Text, nullable=False),
-    sa.Column("method", sa.String(32), nullable=False),
+    sa.Column("method", sa.Text, nullable=False),
     sa.Column("config_hash", sa.String(64), nullable=False),
     sa.Column("corpus_version", sa.String(64), nullable=False),
     sa.Column("models", sa.JSON, nullable=False),
@@ -98,18 +98,28 @@ query = sa.Table(
     sa.Column("run_id", sa.ForeignKey("run.id", ondelete="CASCADE"), nullable=False),
     sa.Column("round", sa.Integer, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
-    sa.Column("normalised", sa.Text, nullable=False),
-    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("key", sa.String(64), nullable=False),  # digest of the normal form: an index takes no long texts
+    sa.Column("kind", sa.Text, nullable=False),
     sa.Column("gap", sa.Text, nullable=True),
-    sa.UniqueConstraint("run_id", "normalised"),
+    sa.UniqueConstraint("run_id", "key"),
+)
+
+pool_round = sa.Table(  # a row here says that the round is committed, also when it brought nothing
+    "round",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("round", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("usage", sa.JSON, nullable=False),  # planning queries, retrieving and distilling
+    sa.Column("seconds", sa.Float, nullable=False),
 )
 
 evidence = sa.Table(
     "evidence",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),  # the order of admission
-    sa.Column("scope", sa.Text, nullable=False, index=True),
-    sa.Column("run_id", sa.ForeignKey("run.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("scope", sa.Text, nullable=False),
+    # no foreign key: evidence belongs to its scope and outlives the run that brought it in
+    sa.Column("run_id", sa.String(32), nullable=False),
     sa.Column("passage_id", sa.Text, nullable=False),
     sa.Column("document_id", sa.Text, nullable=False),
     sa.Column("title", sa.Text, nullable=False),
@@ -122,7 +132,19 @@ evidence = sa.Table(
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("metadata", sa.JSON, nullable=False),
-    sa.Column("supersedes", sa.ForeignKey("evidence.id"), nullable=True),  # a later row about the same passage
+    # a later row about the same passage; unique, so that the rows of a passage form one chain
+    sa.Column("supersedes", sa.ForeignKey("evidence.id", ondelete="CASCADE"), nullable=True, unique=True),
+    sa.Index("ix_evidence_scope_id", "scope", "id"),
+    sqlite_autoincrement=True,  # ids are never used again: readers ask for the rows after the last they saw
+)
+_FIRST_ROW = evidence.c.supersedes.is_(None)
+sa.Index(  # a passage comes into a scope once
+    "uq_evidence_scope_passage_id",
+    evidence.c.scope,
+    evidence.c.passage_id,
+    unique=True,
+    sqlite_where=_FIRST_ROW,
+    postgresql_where=_FIRST_ROW,
 )
 
 judgement = sa.Table(
@@ -136,7 +158,7 @@ judgement = sa.Table(
     sa.Column("gaps", sa.JSON, nullable=False),
     sa.Column("bindings", sa.JSON, nullable=False),
     sa.Column("judge", sa.Text, nullable=False),
-    sa.Column("usage", sa.JSON, nullable=False),  # retrieving, distilling and judging of this round
+    sa.Column("usage", sa.JSON, nullable=False),  # of judging alone
     sa.Column("seconds", sa.Float, nullable=False),
     sa.UniqueConstraint("run_id", "round"),
 )
@@ -167,6 +189,7 @@ answer = sa.Table(
     sa.Column("usage", sa.JSON, nullable=False),  # the whole run's
     sa.Column("seconds", sa.Float, nullable=False),
     sa.Column("finished", sa.Float, nullable=False),
+    sa.Column("as_of", sa.Integer, nullable=False),  # the scope's last evidence row when it was written; 0: none
 )
 
 
@@ -191,11 +214,11 @@ class Database:
             _configure_sqlite(self.engine)
         try:
             self._migrate()
-        except (OperationalError, DBAPIError) as error:
+        except (DBAPIError, StoreError) as error:
             self.engine.dispose()
-            place = self.engine.url.render_as_string(hide_password=True)
-            reason = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
-            raise StoreError(f"cannot open the database {place}: {reason}") from error
+            if isinstance(error, StoreError):
+                raise
+            raise self._error(error) from error
 
     @classmethod
     def in_folder(cls, folder: Path, url: str | None = None) -> Database:
@@ -205,16 +228,33 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A read transaction: one snapshot, no write lock."""
-        with self.engine.connect() as connection, connection.begin():
-            yield connection
+        with self._reported(), self.engine.connect() as connection:
+            if not self.is_sqlite:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A write transaction: committed when the block ends, rolled back when it raises."""
-        with self.engine.connect() as connection:
+        with self._reported(), self.engine.connect() as connection:
             connection = connection.execution_options(ragpool_write=True)
             with connection.begin():
                 yield connection
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        # a full disk, a lost server, a lock held too long; a broken constraint is the caller's own affair
+        try:
+            yield
+        except OperationalError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: DBAPIError) -> StoreError:
+        place = self.engine.url.render_as_string(hide_password=True)
+        lines = str(error.orig).strip().splitlines()
+        reason = lines[0] if lines else type(error.orig).__name__
+        return StoreError(f"cannot use the database {place}: {reason}: check that it exists, has space and answers")
 
     def close(self) -> None:
         self.engine.dispose()
