@@ -8,18 +8,19 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ragpool.corpus.readers import READERS, Content
 from ragpool.corpus.records import document_from, read_records
 from ragpool.corpus.web import fetch as fetch_url
 from ragpool.corpus.web import is_url
-from ragpool.errors import LoadError
+from ragpool.errors import InputError, LoadError
 from ragpool.types import Document
 
 OnError = Callable[[LoadError], None]
 
-SUFFIXES = (*READERS, ".jsonl")
+SUFFIXES = (*READERS, ".jsonl")  # of documents; a .json given by itself may be a data set
 MAX_FAULTS = 20  # broken lines reported one by one; the rest of that file's are counted
 _MEDIA_TYPES = {
     "text/html": ".html",
@@ -33,9 +34,7 @@ _MEDIA_TYPES = {
 }
 
 
-def load(
-    sources: Iterable[str | Path], *, on_error: OnError, fetch: bool = True
-) -> Iterator[Document]:
+def load(sources: Iterable[str | Path], *, on_error: OnError, fetch: bool = True) -> Iterator[Document]:
     """The documents of files, folders and http(s) URLs, in the order given and sorted inside a folder.
 
     Whatever cannot be read goes to ``on_error`` as a LoadError that names it, and the rest goes on: a missing
@@ -47,14 +46,17 @@ def load(
     documents.jsonl, the README and LICENSE that describe it. A linked folder is read once.
 
     ids: of a record its "id"; of a file in a given folder its path relative to that folder; of a file given
-    by itself its name; of a URL the URL. ``fetch=False`` refuses URLs.
+    by itself its name; of a URL the URL. ``fetch=False`` refuses URLs. A HotpotQA, 2WikiMultihopQA or MuSiQue
+    file given by itself yields the paragraphs that ``load_dataset`` finds in it.
     """
     taken: dict[str, str] = {}
     for source in sources:
         for found in _read_source(source, on_error, fetch):
             identifier = found.document.id
             if identifier in taken:
-                reason = f"the id {identifier!r} is already taken by {taken[identifier]}; rename one of the two"
+                reason = (
+                    f"the id {identifier!r} is already taken by {taken[identifier]}; rename one of the two"
+                )
                 on_error(LoadError(found.origin, reason))
                 continue
             taken[identifier] = found.origin
@@ -76,6 +78,8 @@ def _read_source(source: str | Path, on_error: OnError, fetch: bool) -> Iterator
     path = Path(source)
     if path.is_dir():
         yield from _read_folder(path, on_error)
+    elif path.suffix.lower() in (".json", ".jsonl") and _is_dataset(path):
+        yield from _read_dataset(path, on_error)
     elif path.suffix.lower() in SUFFIXES or not path.exists():
         yield from _read_file(path, path.name, on_error)
     else:
@@ -89,11 +93,34 @@ def _read_file(path: Path, identifier: str, on_error: OnError) -> Iterator[_Foun
             with path.open("rb") as lines:
                 yield from _read_lines(lines, str(path), on_error)
         else:
-            yield from _read_bytes(path.read_bytes(), suffix, identifier, path.stem, str(path), None, on_error)
+            yield from _read_bytes(
+                path.read_bytes(), suffix, identifier, path.stem, str(path), None, on_error
+            )
     except FileNotFoundError:
         on_error(LoadError(str(path), "no such file or folder; check the path"))
     except OSError as error:
         on_error(LoadError(str(path), f"cannot be read ({error.strerror or error}); check its permissions"))
+
+
+def _is_dataset(path: Path) -> bool:
+    """Whether a file given by itself holds questions, with or without their paragraphs."""
+    if path.suffix.lower() == ".json":
+        return path.exists()
+    first = _first_record(path)
+    return "question" in first and "text" not in first
+
+
+def _read_dataset(path: Path, on_error: OnError) -> Iterator[_Found]:
+    from ragpool.corpus.datasets import dataset_documents  # which imports this module
+
+    try:
+        documents = dataset_documents(path)
+    except InputError as error:
+        where, _, reason = str(error).partition(": ")
+        on_error(LoadError(where, reason))
+        return
+    for document in documents:
+        yield _Found(str(path), document)
 
 
 def _read_bytes(
@@ -109,13 +136,16 @@ def _read_bytes(
         on_error(LoadError(origin, "empty; nothing to index"))
         return
     metadata = {"format": suffix[1:], **content.metadata}
-    yield _Found(origin, Document(identifier, content.title or name, content.text, metadata, content.page_starts))
+    yield _Found(
+        origin, Document(identifier, content.title or name, content.text, metadata, content.page_starts)
+    )
 
 
 def _read_lines(lines: Iterable[bytes], origin: str, on_error: OnError) -> Iterator[_Found]:
     """The documents of a documents.jsonl."""
-    faults = count = 0
-    for count, record in enumerate(read_records(lines), 1):
+    records = faults = 0
+    for record in read_records(lines):
+        records += 1
         where, fault = f"{origin}:{record.line}", record.fault
         if record.value is not None:
             try:
@@ -129,8 +159,10 @@ def _read_lines(lines: Iterable[bytes], origin: str, on_error: OnError) -> Itera
         if faults <= MAX_FAULTS:
             on_error(LoadError(where, fault))
     if faults > MAX_FAULTS:
-        on_error(LoadError(origin, f"{faults - MAX_FAULTS} more lines could not be read; mend the first ones"))
-    if not count:
+        on_error(
+            LoadError(origin, f"{faults - MAX_FAULTS} more lines could not be read; mend the first ones")
+        )
+    if not records:
         on_error(LoadError(origin, "empty; nothing to index"))
 
 
@@ -141,7 +173,11 @@ def _read_folder(folder: Path, on_error: OnError) -> Iterator[_Found]:
     for path in paths:
         if path.parent in described and path.stem.lower() in ("readme", "license"):
             continue
-        if path.suffix.lower() == ".jsonl" and path.name != "documents.jsonl" and _holds_questions(path):
+        if (
+            path.suffix.lower() == ".jsonl"
+            and path.name != "documents.jsonl"
+            and "question" in _first_record(path)
+        ):
             continue
         read += 1
         yield from _read_file(path, path.relative_to(folder).as_posix(), on_error)
@@ -162,7 +198,9 @@ def _walk(folder: Path, on_error: OnError) -> Iterator[Path]:
             seen.add((status.st_dev, status.st_ino))
             entries = sorted(os.scandir(current), key=lambda entry: entry.name)
         except OSError as error:
-            on_error(LoadError(str(current), f"cannot be read ({error.strerror or error}); check its permissions"))
+            on_error(
+                LoadError(str(current), f"cannot be read ({error.strerror or error}); check its permissions")
+            )
             continue
         for entry in entries:
             path = Path(entry.path)
@@ -174,14 +212,14 @@ def _walk(folder: Path, on_error: OnError) -> Iterator[Path]:
                 yield path
 
 
-def _holds_questions(path: Path) -> bool:
-    """Whether the first readable record is a question or an answer rather than a document."""
+def _first_record(path: Path) -> dict[str, Any]:
+    """The first record of a .jsonl file that can be read, an empty one when there is none."""
     try:
         with path.open("rb") as lines:
-            first = next((r.value for r in islice(read_records(lines), MAX_FAULTS) if r.value is not None), {})
+            values = (record.value for record in islice(read_records(lines), MAX_FAULTS))
+            return next((value for value in values if value is not None), {})
     except OSError:
-        return False  # reading it as documents reports the reason
-    return "question" in first
+        return {}  # reading it as documents reports the reason
 
 
 def _read_url(url: str, on_error: OnError, fetch: bool) -> Iterator[_Found]:

@@ -10,7 +10,7 @@ import io
 import logging
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,12 @@ for _name in ("pypdf", "trafilatura"):
 
 MAX_DOCX_BYTES = 200_000_000  # unpacked; more is taken for a decompression bomb
 _SHORT_PAGE = 250  # characters; below, trafilatura gives up on structure and breaks lines inside sentences
-_BOMS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe\x00\x00": "utf-32-le", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+_BOMS = {
+    b"\xef\xbb\xbf": "utf-8",
+    b"\xff\xfe\x00\x00": "utf-32-le",
+    b"\xff\xfe": "utf-16-le",
+    b"\xfe\xff": "utf-16-be",
+}
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]+)", re.IGNORECASE)
 _ATX_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # no SQL database and no UTF-8 file takes these
@@ -48,17 +53,16 @@ def decode(data: bytes, declared: str | None = None) -> str:
     Nothing is guessed: a detector takes plain French in Windows-1252 for Spanish in Windows-1257 with full
     confidence, and a wrong guess would be indexed and quoted. Raises ValueError with the byte's position.
     """
-    for mark, encoding in _BOMS.items():
-        if data.startswith(mark):
-            body = data[len(mark) :]
-            break
-    else:
-        mark, encoding, body = b"", "utf-8", data
+    mark = next((mark for mark in _BOMS if data.startswith(mark)), b"")
+    encoding = _BOMS.get(mark, "utf-8")
+    body = data[len(mark) :]
     try:
         text = body.decode(encoding)
     except UnicodeDecodeError as error:
         at = error.start + len(mark)
-        text = _decode_declared(data, declared, f"not {encoding.upper()} (byte 0x{data[at]:02x} at position {at})")
+        text = _decode_declared(
+            data, declared, f"not {encoding.upper()} (byte 0x{data[at]:02x} at position {at})"
+        )
     if "\x00" in text:
         raise ValueError(f"not a text file (NUL at character {text.index(chr(0))}); check what the file is")
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -78,25 +82,20 @@ def read_markdown(data: bytes, declared: str | None = None) -> Content:
 def read_html(data: bytes, declared: str | None = None) -> Content:
     """The main text by trafilatura, or all visible text where that finds (almost) nothing."""
     import trafilatura
-    from lxml import etree, html
 
     meta = _META_CHARSET.search(data[:4096])
     page = decode(data, declared or (meta.group(1).decode("ascii") if meta else None))
-    try:
-        # Decoded already: an XML declaration inside a str is an error to lxml.
-        root = html.document_fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", page))
-    except (etree.ParserError, ValueError):
-        return Content("")
-    title = " ".join(" ".join(root.xpath("//title//text()")[:1]).split())
-    if not title:
-        title = " ".join(" ".join(root.xpath("(//h1)[1]//text()")).split())
+    root = trafilatura.load_html(page)
+    if root is None:
+        return Content(_storable(page))  # no tag in it
+    title = _collapsed(root.xpath("(//head/title)[1]//text()")) or _collapsed(root.xpath("(//h1)[1]//text()"))
     text = trafilatura.extract(page, include_comments=False, include_tables=True, favor_recall=True) or ""
     if len(text) < _SHORT_PAGE:
         text = _visible_text(root) or text
-    return Content(text, title)
+    return Content(_storable(text), _storable(title))
 
 
-def read_pdf(data: bytes, declared: str | None = None) -> Content:
+def read_pdf(data: bytes, _declared: str | None = None) -> Content:
     """The text layer; pages are joined by a blank line and ``page_starts`` says where each begins."""
     import pypdf
 
@@ -105,7 +104,9 @@ def read_pdf(data: bytes, declared: str | None = None) -> Content:
     try:
         reader = pypdf.PdfReader(io.BytesIO(data))
         if reader.is_encrypted and not reader.decrypt(""):
-            raise ValueError("encrypted with a password; save a copy without it (qpdf --decrypt) and add that")
+            raise ValueError(
+                "encrypted with a password; save a copy without it (qpdf --decrypt) and add that"
+            )
         pages = [_storable(page.extract_text()).strip() for page in reader.pages]
         title = _pdf_title(reader)
     except pypdf.errors.DependencyError as error:
@@ -113,9 +114,13 @@ def read_pdf(data: bytes, declared: str | None = None) -> Content:
     except ValueError:
         raise
     except Exception as error:  # pypdf lets any exception through on a broken file (KeyError, TypeError, ...)
-        raise ValueError(f"truncated or damaged PDF ({_reason(error)}); export or download it again") from error
+        raise ValueError(
+            f"truncated or damaged PDF ({_reason(error)}); export or download it again"
+        ) from error
     if not any(pages):
-        raise ValueError(f"no text in its {len(pages)} page(s), probably scanned; run OCR on it first (ocrmypdf)")
+        raise ValueError(
+            f"no text in its {len(pages)} page(s), probably scanned; run OCR on it first (ocrmypdf)"
+        )
     parts: list[str] = []
     starts: list[int] = []
     length = 0
@@ -129,7 +134,7 @@ def read_pdf(data: bytes, declared: str | None = None) -> Content:
     return Content("".join(parts), title, tuple(starts), {"pages": len(pages)})
 
 
-def read_docx(data: bytes, declared: str | None = None) -> Content:
+def read_docx(data: bytes, _declared: str | None = None) -> Content:
     """Markdown by markitdown: headings, lists and tables are kept; the first heading is the title."""
     from markitdown import StreamInfo
     from markitdown.converters import DocxConverter
@@ -140,7 +145,8 @@ def read_docx(data: bytes, declared: str | None = None) -> Content:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > MAX_DOCX_BYTES:
                 raise ValueError(f"unpacks to more than {MAX_DOCX_BYTES // 10**6} MB; split the document")
-        markdown = DocxConverter().convert(io.BytesIO(data), StreamInfo(extension=".docx")).markdown
+        converter = DocxConverter()  # type: ignore[no-untyped-call]
+        markdown = converter.convert(io.BytesIO(data), StreamInfo(extension=".docx")).markdown
     except zipfile.BadZipFile as error:
         raise ValueError("truncated, or not a .docx; save or download it again") from error
     except ValueError:
@@ -186,30 +192,54 @@ def _first_heading(text: str) -> str:
     return ""
 
 
-_HIDDEN = {"script", "style", "noscript", "template", "head", "svg", "nav", "footer", "iframe", "object", "select"}
-_BLOCKS = set(
-    "address article aside blockquote br dd div dl dt fieldset figcaption figure form h1 h2 h3 h4 h5 h6 header hr li "
-    "main ol p pre section table tbody td tfoot th thead tr ul".split()
+_HIDDEN = frozenset(
+    {"script", "style", "noscript", "template", "head", "svg", "nav", "footer", "iframe", "object"}
+)
+_INLINE = frozenset(
+    {
+        "a",
+        "abbr",
+        "b",
+        "bdi",
+        "bdo",
+        "cite",
+        "code",
+        "data",
+        "del",
+        "dfn",
+        "em",
+        "font",
+        "i",
+        "ins",
+        "kbd",
+        "label",
+    }
+    | {"mark", "q", "s", "samp", "small", "span", "strong", "sub", "sup", "time", "tt", "u", "var", "wbr"}
 )
 
 
 def _visible_text(root: Any) -> str:
     """One line a block; white space inside a line is collapsed, as a browser does."""
-    from lxml import etree
-
     lines: list[list[str]] = [[]]
-    hidden = 0
-    for event, element in etree.iterwalk(root, events=("start", "end", "comment", "pi")):
-        if event in ("comment", "pi"):
-            lines[-1].append("" if hidden else element.tail or "")
-            continue
-        hidden += (element.tag in _HIDDEN) * (1 if event == "start" else -1)
-        if element.tag in _BLOCKS:
+    # An element twice on the stack, for its start and its end: pages nest deeper than Python recurses.
+    stack = [(root, False)]
+    while stack:
+        element, closing = stack.pop()
+        shown = isinstance(element.tag, str) and element.tag not in _HIDDEN  # a comment's tag is a function
+        if shown and element.tag not in _INLINE:
             lines.append([])
-        if not hidden:
-            lines[-1].append((element.text if event == "start" else element.tail) or "")
-    joined = (" ".join("".join(line).split()) for line in lines)
-    return _storable("\n".join(line for line in joined if line))
+        if closing or not shown:
+            lines[-1].append(element.tail or "")
+            continue
+        lines[-1].append(element.text or "")
+        stack.append((element, True))
+        stack.extend((child, False) for child in reversed(element))
+    joined = (_collapsed(line) for line in lines)
+    return "\n".join(line for line in joined if line)
+
+
+def _collapsed(pieces: Iterable[str]) -> str:
+    return " ".join("".join(pieces).split())
 
 
 def _reason(error: Exception) -> str:

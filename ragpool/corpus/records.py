@@ -51,10 +51,8 @@ def document_from(value: Mapping[str, Any]) -> Document:
     """
     identifier = identifier_from(value)
     text = value.get("text")
-    if not isinstance(text, str):
-        raise ValueError('has no "text" (a string); add it or remove the line')
-    if not text.strip():
-        raise ValueError('has an empty "text"; fill it or remove the line')
+    if not (isinstance(text, str) and text.strip()):
+        raise ValueError('has no "text" (a string that is not empty); add it or remove the line')
     title = value.get("title")
     if title is not None and not isinstance(title, str):
         raise ValueError('has a "title" that is not a string; put it in quotes')
@@ -63,7 +61,9 @@ def document_from(value: Mapping[str, Any]) -> Document:
     if isinstance(nested, dict):
         del extra["metadata"]
         extra = {**nested, **extra}
-    metadata = {k: json.dumps(v, ensure_ascii=False) if isinstance(v, (list, dict)) else v for k, v in extra.items()}
+    metadata = {
+        k: json.dumps(v, ensure_ascii=False) if isinstance(v, (list, dict)) else v for k, v in extra.items()
+    }
     return Document(identifier, title or "", text, metadata)
 
 

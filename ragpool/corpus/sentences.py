@@ -17,26 +17,29 @@ _CANDIDATE = re.compile(
 _NEXT = re.compile(r"\s*([\"'“‘«(\[]*\s?)(\w+|\S)")
 _LAST_WORD = re.compile(r"[^\s(\[\"“‘'«—–/]*\Z")
 
+# ruff: noqa: SIM905 - word lists read better as words
+
 # Never the end of a sentence: a name follows.
 _TITLES = frozenset(
-    "mr mrs ms mx dr prof st ste sr jr rev fr hon gen col maj capt cpt lt cmdr sgt cpl pvt adm gov sen rep pres "
-    "mt ft messrs mme mlle vs v cf e.g i.e viz approx esp mgr msgr fig figs eq eds ed trans a.k.a née nee".split()
+    "mr mrs ms mx dr prof st ste rev fr hon gen col maj capt cpt lt cmdr sgt cpl pvt adm gov sen rep "
+    "pres mt ft messrs mme mlle mgr msgr vs v cf e.g i.e viz approx esp fig figs eq eds ed trans lit "
+    "a.k.a rs th".split()
 )
 # Not the end when a number follows.
 _NUMBERED = frozenset(
-    "no nos vol vols p pp art sec ch chap ca c circa b d r fl op jan feb mar apr jun jul aug sep sept oct nov dec "
-    "nr pt bk ser".split()
+    "no nos vol vols p pp art sec ch chap ca c circa b d r fl op jan feb mar apr jun jul aug sep sept "
+    "oct nov dec nr pt bk ser".split()
 )
-# The end only when the next word often opens a sentence.
+# The end only when the next word often opens a sentence; so are single letters and U.S., a.m., J.R.R.
 _EITHER = frozenset(
-    "inc ltd co corp llc plc bros etc al u.s u.k u.n u.s.a u.s.s.r d.c a.m p.m b.c a.d b.c.e c.e ph.d m.d b.a m.a b.sc "
-    "m.sc d.phil ll.b r.a.f u.s.s h.m.s ave blvd rd dept univ assn jr sr esq est max min km cm mm kg lb ft in".split()
+    "inc ltd co corp llc plc bros etc al ph.d b.sc m.sc d.phil ll.b ll.d ave blvd rd dept univ assn jr "
+    "sr esq".split()
 )
 _OPENERS = frozenset(
-    "a after all although an and as at because before both but by during each every following for from he her his "
-    "how however i if in it its many most near no not of on one other over she since so some such that the their "
-    "then there these they this those though three to today two under unlike until we what when where which while "
-    "who why with you".split()
+    "a after all although an and as at because before both but by during each every following for from "
+    "he her his how however i if in it its many most near no not of on one other over she since so some "
+    "such that the their then there these they this those though three to today two under unlike until "
+    "we what when where which while who why with you".split()
 )
 _QUOTATIVE = "とって，,、"  # a quoted sentence that the outer one carries on
 
@@ -71,12 +74,13 @@ def _is_end(text: str, match: re.Match[str]) -> bool:
     word = following[2]
     if word[0].islower():
         return False
-    if match["stop"] != "." or match["close"]:
+    if match["stop"] != ".":
         return True
     last = _LAST_WORD.search(text, max(0, match.start() - 24), match.start())
     before = last[0] if last else ""
     lowered = before.lower()
-    opens = word.lower() in _OPENERS
+    # "A." after "J." is the next initial, not the article.
+    opens = word.lower() in _OPENERS and text[following.end() : following.end() + 1] != "."
     if lowered in _TITLES:
         return False
     if lowered in _NUMBERED:

@@ -38,7 +38,7 @@ def split(document: Document, *, chunk_size: int, chunk_overlap: int) -> list[Pa
     if len(text) <= chunk_size:
         first = len(text) - len(text.lstrip())
         return [Passage(document.id, document.id, document.title, text, 0, _metadata(document, first))]
-    passages = []
+    passages: list[Passage] = []
     for start, end in _ranges(text, chunk_size, chunk_overlap):
         passages.append(
             Passage(
@@ -63,8 +63,8 @@ def content_hash(document: Document) -> str:
 def _ranges(text: str, chunk_size: int, chunk_overlap: int) -> Iterator[tuple[int, int]]:
     from langchain_text_splitters import RecursiveCharacterTextSplitter
 
-    # Without overlap, stripping or dropped separators the pieces are a partition of the text, so offsets are
-    # sums of lengths. (The splitter's own start index searches for the piece and is wrong in repetitive text.)
+    # Without overlap, stripping or dropped separators the pieces are a partition of the text, so offsets
+    # are sums of lengths. (The splitter's own start index searches for the piece and is wrong in repetitive text.)
     splitter = RecursiveCharacterTextSplitter(
         separators=_SEPARATORS,
         is_separator_regex=True,

@@ -1,4 +1,4 @@
-"""One URL -> its bytes. The only place in the corpus that uses the network, and only for URLs the user gave."""
+"""One URL -> its bytes. The only place that uses the network here, and only for URLs that the user gave."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def is_url(source: str) -> bool:
 
 
 def fetch(url: str) -> Fetched:
-    """Download ``url`` (http or https; at most 5 redirects, 20 MB, 90 s). Raises ValueError with the reason."""
+    """Download ``url`` (http or https; at most 5 redirects, 20 MB, 90 s). Raises ValueError: the reason."""
     import httpx
 
     if not url.lower().startswith(("http://", "https://")):
@@ -59,4 +59,6 @@ def fetch(url: str) -> Fetched:
     except httpx.TimeoutException as error:
         raise ValueError(f"no answer within {TIMEOUT:.0f} s; try again later") from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ValueError(f"could not be fetched ({error or type(error).__name__}); check the address") from error
+        raise ValueError(
+            f"could not be fetched ({error or type(error).__name__}); check the address"
+        ) from error
