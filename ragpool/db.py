@@ -1,18 +1,20 @@
-"""The SQL store: one schema for passages, vectors, pools and runs. This is the truth; everything else is derived.
+"""The SQL store: one schema for passages, vectors, pools and runs. The truth; everything else is derived.
 
-SQLite (a file in the store folder) by default, PostgreSQL by URL. Reads and writes go through ``Database.read``
-and ``Database.write``; on SQLite a write begins with BEGIN IMMEDIATE, since a deferred transaction that reads and
-then writes fails with "database is locked" as soon as two writers meet.
+SQLite (a file in the store folder) by default, PostgreSQL by URL. Reads and writes go through
+``Database.read`` and ``Database.write``; on SQLite a write begins with BEGIN IMMEDIATE, since a deferred
+transaction that reads and then writes fails with "database is locked" as soon as two writers meet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ragpool.errors import SchemaError, SettingsError, StoreError
@@ -30,7 +32,7 @@ metadata = sa.MetaData(
     }
 )
 
-# -- the corpus ------------------------------------------------------------------------------------------------------
+# -- the corpus ----------------------------------------------------------------------------------------------
 
 meta = sa.Table(  # embedder, dimension, chunking, corpus version: what the index was built with
     "meta",
@@ -53,7 +55,9 @@ passage = sa.Table(
     "passage",
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("document_id", sa.Text, sa.ForeignKey("document.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column(
+        "document_id", sa.Text, sa.ForeignKey("document.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
     sa.Column("ordinal", sa.Integer, nullable=False),
     sa.Column("title", sa.Text, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
@@ -62,7 +66,7 @@ passage = sa.Table(
     sa.Column("vector", sa.LargeBinary, nullable=True),  # float32, little endian; NULL: not embedded yet
 )
 
-# -- the pool --------------------------------------------------------------------------------------------------------
+# -- the pool ------------------------------------------------------------------------------------------------
 
 run = sa.Table(
     "run",
@@ -98,7 +102,7 @@ query = sa.Table(
     sa.Column("run_id", sa.ForeignKey("run.id", ondelete="CASCADE"), nullable=False),
     sa.Column("round", sa.Integer, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
-    sa.Column("key", sa.String(64), nullable=False),  # digest of the normal form: an index takes no long texts
+    sa.Column("key", sa.String(64), nullable=False),  # digest of the normal form
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("gap", sa.Text, nullable=True),
     sa.UniqueConstraint("run_id", "key"),
@@ -163,12 +167,12 @@ judgement = sa.Table(
     sa.UniqueConstraint("run_id", "round"),
 )
 
-call = sa.Table(  # model calls inside a round, committed one by one: a resumed run replays them instead of paying again
+call = sa.Table(  # model calls inside a round, committed one by one: a resumed run recalls what is paid for
     "call",
     metadata,
     sa.Column("run_id", sa.ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("key", sa.String(64), primary_key=True),  # digest of the model's name and the prompt
-    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
     sa.Column("output", sa.JSON, nullable=False),
     sa.Column("usage", sa.JSON, nullable=False),
     sa.Column("seconds", sa.Float, nullable=False),
@@ -189,16 +193,16 @@ answer = sa.Table(
     sa.Column("usage", sa.JSON, nullable=False),  # the whole run's
     sa.Column("seconds", sa.Float, nullable=False),
     sa.Column("finished", sa.Float, nullable=False),
-    sa.Column("as_of", sa.Integer, nullable=False),  # the scope's last evidence row when it was written; 0: none
+    sa.Column("as_of", sa.Integer, nullable=False),  # the scope's last evidence row by then; 0: none
 )
 
 
 class Database:
     """An engine with the schema in place.
 
-    ``url`` is an SQLAlchemy URL (``sqlite:///file`` or ``postgresql+psycopg://...``). Raises StoreError when it
-    cannot be reached or opened, SchemaError when it was written by a newer ragpool. Safe to share between threads;
-    each process opens its own.
+    ``url`` is an SQLAlchemy URL (``sqlite:///file`` or ``postgresql+psycopg://...``). Raises StoreError when
+    it cannot be reached or opened, SchemaError when it was written by a newer ragpool. Safe to share between
+    threads; each process opens its own.
     """
 
     def __init__(self, url: str) -> None:
@@ -206,9 +210,13 @@ class Database:
         try:
             self.engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
         except sa.exc.ArgumentError as error:
-            raise SettingsError(f"database_url {url!r} is not a database URL: use postgresql+psycopg://...") from error
+            raise SettingsError(
+                f"database_url {url!r} is no database URL: use postgresql+psycopg://..."
+            ) from error
         except ModuleNotFoundError as error:
-            raise SettingsError(f"database_url needs the package {error.name}: pip install 'ragpool[postgres]'") from error
+            raise SettingsError(
+                f"database_url needs the package {error.name}: pip install 'ragpool[postgres]'"
+            ) from error
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         if self.is_sqlite:
             _configure_sqlite(self.engine)
@@ -242,6 +250,11 @@ class Database:
             with connection.begin():
                 yield connection
 
+    def insert_once(self, connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
+        """Insert a row; False when a unique key of the table is taken and nothing was written."""
+        insert = sqlite_insert if self.is_sqlite else postgresql_insert
+        return connection.execute(insert(table).values(dict(values)).on_conflict_do_nothing()).rowcount == 1
+
     @contextmanager
     def _reported(self) -> Iterator[None]:
         # a full disk, a lost server, a lock held too long; a broken constraint is the caller's own affair
@@ -254,7 +267,7 @@ class Database:
         place = self.engine.url.render_as_string(hide_password=True)
         lines = str(error.orig).strip().splitlines()
         reason = lines[0] if lines else type(error.orig).__name__
-        return StoreError(f"cannot use the database {place}: {reason}: check that it exists, has space and answers")
+        return StoreError(f"cannot use the database {place}: {reason}: does it exist, have space, answer?")
 
     def close(self) -> None:
         self.engine.dispose()
@@ -271,7 +284,9 @@ class Database:
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
         if found is not None and found not in known:
-            raise SchemaError(f"the database has schema {found}, newer than this ragpool ({SCHEMA_HEAD}): upgrade ragpool")
+            raise SchemaError(
+                f"the database has schema {found}, newer than this ragpool ({SCHEMA_HEAD}): upgrade ragpool"
+            )
         with self.write() as connection:
             # two processes may meet here on an empty store; the loser finds the work done
             if not self.is_sqlite:
@@ -283,7 +298,9 @@ class Database:
         with self.read() as connection:
             if not sa.inspect(connection).has_table("alembic_version"):
                 return None
-            version: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+            version: str | None = connection.execute(
+                sa.text("SELECT version_num FROM alembic_version")
+            ).scalar()
             return version
 
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import IntegrityError
 
 from ragpool import db
 from ragpool.errors import NotFoundError
-from ragpool.pool import record
+from ragpool.pool import codec
 from ragpool.pool.duplicates import NearDuplicates
+from ragpool.pool.history import NO_JUDGEMENT, EvidenceRow, Steps, load_steps
 from ragpool.pool.normal import query_key, storable
 from ragpool.types import (
     Answer,
@@ -32,41 +31,14 @@ from ragpool.types import (
     Usage,
 )
 
-NO_JUDGEMENT = Judgement(sufficient=False, probability=0.0)
-"""The judgement of an answer whose run was never judged (single-shot)."""
-
-
-@dataclass(frozen=True, slots=True)
-class EvidenceRow:
-    """A row of the pool's history; ``supersedes`` is the id of the row it replaces."""
-
-    id: int
-    run_id: str
-    supersedes: int | None
-    evidence: Evidence
-
-
-@dataclass(frozen=True, slots=True)
-class _Steps:
-    """What this run has committed, evidence apart."""
-
-    question: Question | None
-    rounds: tuple[int, ...]
-    queries: tuple[tuple[int, Query], ...]
-    keys: frozenset[str]
-    judgements: tuple[tuple[int, Judgement], ...]
-    usage: Usage
-    seconds: float
-    answer: sa.RowMapping | None
-
 
 class Pool:
     """One run's pool, append-only. Made by PoolStore; use one from one thread at a time.
 
-    A scope may be shared: evidence that other runs of the scope committed, also in other processes, is seen at
-    every read. Methods that write commit before they return. A run that has its answer takes no further rounds or
-    judgements: such calls change nothing. Writing to a run that was deleted raises NotFoundError; a database that
-    fails raises StoreError.
+    A scope may be shared: evidence that other runs of the scope committed, also in other processes, is seen
+    at every read. Methods that write commit before they return. A run that has its answer takes no further
+    rounds or judgements: such calls change nothing. Writing to a run that was deleted raises NotFoundError; a
+    database that fails raises StoreError.
     """
 
     def __init__(self, database: db.Database, row: sa.RowMapping) -> None:
@@ -80,9 +52,9 @@ class Pool:
         self._history: list[EvidenceRow] = []
         self._latest: dict[str, EvidenceRow] = {}  # by passage, in the order of admission
         self._known: NearDuplicates | None = None
-        self._cached: _Steps | None = None
+        self._cached: Steps | None = None
 
-    # -- reading -----------------------------------------------------------------------------------------------------
+    # -- reading ---------------------------------------------------------------------------------------------
 
     @property
     def question(self) -> Question | None:
@@ -145,13 +117,13 @@ class Pool:
         row = self._steps().answer
         return None if row is None else self._answer(row)
 
-    # -- writing -----------------------------------------------------------------------------------------------------
+    # -- writing ---------------------------------------------------------------------------------------------
 
     def save_plan(self, question: Question, usage: Usage, seconds: float) -> None:
         """Commit the plan. A run has one plan: when there is one already it stays."""
         with self._write() as connection:
-            values = {"question": record.question_record(question), "seconds": seconds}
-            self._insert_once(connection, db.plan, usage=record.usage_record(usage), **values)
+            values = {"question": codec.question_record(question), "seconds": seconds}
+            self._insert_once(connection, db.plan, usage=codec.usage_record(usage), **values)
 
     def add(
         self,
@@ -163,17 +135,17 @@ class Pool:
     ) -> tuple[Evidence, ...]:
         """Commit a round: its queries and the evidence it brought, all or nothing.
 
-        ``candidates`` that repeat a passage of the scope become DUPLICATE, with the reason; a candidate that comes
-        in with another status than ADMITTED keeps it; passages that the scope holds already are left out.
-        Returns what was written, in order. A round that is committed already is not written again: the stored
-        evidence of that round is returned.
+        ``candidates`` that repeat a passage of the scope become DUPLICATE, with the reason; a candidate that
+        comes in with another status than ADMITTED keeps it; passages that the scope holds already are left
+        out. Returns what was written, in order. A round that is committed already is not written again: the
+        stored evidence of that round is returned.
         """
         with self._write() as connection:
             if self._finished(connection):
                 return ()
             self._refresh(connection)
             if not self._insert_once(
-                connection, db.pool_round, round=round, usage=record.usage_record(usage), seconds=seconds
+                connection, db.pool_round, round=round, usage=codec.usage_record(usage), seconds=seconds
             ):
                 return tuple(
                     row.evidence
@@ -181,11 +153,11 @@ class Pool:
                     if row.run_id == self.run_id and row.evidence.round == round and row.supersedes is None
                 )
             for query in queries:
-                self._insert_once(connection, db.query, round=round, **record.query_record(query))
+                self._insert_once(connection, db.query, round=round, **codec.query_record(query))
             written = self._sift(round, candidates)
             if written:
                 rows = [
-                    {"scope": self.scope, "run_id": self.run_id, **record.evidence_record(evidence)}
+                    {"scope": self.scope, "run_id": self.run_id, **codec.evidence_record(evidence)}
                     for evidence in written
                 ]
                 connection.execute(sa.insert(db.evidence), rows)
@@ -195,14 +167,32 @@ class Pool:
         """Commit the judgement of a round. A round has one judgement: when there is one already it stays."""
         with self._write() as connection:
             if not self._finished(connection):
-                values = {**record.judgement_record(judgement), "usage": record.usage_record(usage)}
+                values = {**codec.judgement_record(judgement), "usage": codec.usage_record(usage)}
                 self._insert_once(connection, db.judgement, round=round, seconds=seconds, **values)
+
+    def recall(self, key: str) -> dict[str, Any] | None:
+        """The output of a model call that this run has paid for already; None when there is none."""
+        stored = sa.select(db.call.c.output).where(db.call.c.run_id == self.run_id, db.call.c.key == key)
+        with self._database.read() as connection:
+            output: dict[str, Any] | None = connection.execute(stored).scalar()
+        return output
+
+    def record(self, key: str, kind: str, output: Mapping[str, Any], usage: Usage, seconds: float) -> None:
+        """Commit one model call inside a round: a resumed run recalls it instead of paying again.
+
+        ``key`` is a digest (64 characters at most) of the model's name and the prompt. The first call with a
+        key stays. Its usage counts for the run, its seconds do not: they are part of the step that made the
+        call.
+        """
+        with self._write() as connection:
+            values = {"kind": kind, "output": dict(output), "usage": codec.usage_record(usage)}
+            self._insert_once(connection, db.call, key=key, seconds=seconds, **values)
 
     def supersede(self, passage_id: str, status: EvidenceStatus, reason: str) -> None:
         """Give a passage of the scope another status; the earlier row stays in the history.
 
-        Nothing is written when that is its status and reason already. Raises NotFoundError for a passage that is
-        not in the scope.
+        Nothing is written when that is its status and reason already. Raises NotFoundError for a passage that
+        is not in the scope.
         """
         with self._write() as connection:
             self._refresh(connection)
@@ -213,7 +203,7 @@ class Pool:
                 )
             if (row.evidence.status, row.evidence.reason) == (status, reason):
                 return
-            values = record.evidence_record(replace(row.evidence, status=status, reason=reason))
+            values = codec.evidence_record(replace(row.evidence, status=status, reason=reason))
             connection.execute(
                 sa.insert(db.evidence).values(
                     scope=self.scope, run_id=self.run_id, supersedes=row.id, **values
@@ -236,12 +226,12 @@ class Pool:
     ) -> Answer:
         """Commit the answer and return it with the run's totals of usage and seconds.
 
-        ``given`` are the passage ids in the order in which the generator saw them; ``usage`` and ``seconds`` are
-        those of this last step. A run has one answer: when there is one already, that one is returned.
+        ``given`` are the passage ids in the order in which the generator saw them; ``usage`` and ``seconds``
+        are those of this last step. A run has one answer: when there is one already, that one is returned.
         """
         with self._write() as connection:
             self._refresh(connection)
-            steps = self._load(connection)
+            steps = load_steps(connection, self.run_id)
             self._insert_once(
                 connection,
                 db.answer,
@@ -250,10 +240,10 @@ class Pool:
                 status=status.value,
                 stop_reason=stop_reason.value,
                 rounds=rounds,
-                citations=[record.citation_record(citation) for citation in citations],
+                citations=[codec.citation_record(citation) for citation in citations],
                 given=list(given),
                 missing=list(missing),
-                usage=record.usage_record(steps.usage + usage),
+                usage=codec.usage_record(steps.usage + usage),
                 seconds=steps.seconds + seconds,
                 finished=time.time(),
                 as_of=self._history[-1].id if self._history else 0,
@@ -271,7 +261,7 @@ class Pool:
         return {
             "run_id": self.run_id,
             **run,
-            "plan": None if steps.question is None else record.question_record(steps.question),
+            "plan": None if steps.question is None else codec.question_record(steps.question),
             "rounds": list(steps.rounds),
             "queries": [
                 {"round": number, "text": query.text, "kind": query.kind, "gap": query.gap}
@@ -282,20 +272,20 @@ class Pool:
                     "row": row.id,
                     "run_id": row.run_id,
                     "supersedes": row.supersedes,
-                    **record.evidence_record(row.evidence),
+                    **codec.evidence_record(row.evidence),
                 }
                 for row in self.history
             ],
             "judgements": [
-                {"round": number, **record.judgement_record(judgement)}
+                {"round": number, **codec.judgement_record(judgement)}
                 for number, judgement in steps.judgements
             ],
-            "usage": record.usage_record(steps.usage),
+            "usage": codec.usage_record(steps.usage),
             "seconds": steps.seconds,
-            "answer": None if answer is None else record.answer_json(answer),
+            "answer": None if answer is None else codec.answer_json(answer),
         }
 
-    # -- inside ------------------------------------------------------------------------------------------------------
+    # -- inside ----------------------------------------------------------------------------------------------
 
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:
@@ -319,9 +309,7 @@ class Pool:
 
     def _insert_once(self, connection: sa.Connection, table: sa.Table, **values: Any) -> bool:
         """Insert a row of this run; False when the table's unique key is taken."""
-        insert = sqlite_insert if self._database.is_sqlite else postgresql_insert
-        statement = insert(table).values(run_id=self.run_id, **values).on_conflict_do_nothing()
-        return connection.execute(statement).rowcount == 1
+        return self._database.insert_once(connection, table, {"run_id": self.run_id, **values})
 
     def _finished(self, connection: sa.Connection) -> bool:
         found = sa.select(db.answer.c.run_id).where(db.answer.c.run_id == self.run_id)
@@ -337,7 +325,7 @@ class Pool:
         table = db.evidence
         newer = sa.select(table).where(table.c.scope == self.scope, table.c.id > last).order_by(table.c.id)
         for row in connection.execute(newer).mappings():
-            entry = EvidenceRow(row["id"], row["run_id"], row["supersedes"], record.evidence_from(row))
+            entry = EvidenceRow(row["id"], row["run_id"], row["supersedes"], codec.evidence_from(row))
             self._history.append(entry)
             self._latest[entry.evidence.passage_id] = entry
 
@@ -367,30 +355,11 @@ class Pool:
             written[evidence.passage_id] = evidence
         return tuple(written.values())
 
-    def _steps(self) -> _Steps:
+    def _steps(self) -> Steps:
         if self._cached is None:
             with self._database.read() as connection:
-                self._cached = self._load(connection)
+                self._cached = load_steps(connection, self.run_id)
         return self._cached
-
-    def _load(self, connection: sa.Connection) -> _Steps:
-        def rows(table: sa.Table, order: str = "run_id") -> list[sa.RowMapping]:
-            select = sa.select(table).where(table.c.run_id == self.run_id).order_by(table.c[order])
-            return list(connection.execute(select).mappings())
-
-        plans, rounds, judged = rows(db.plan), rows(db.pool_round, "round"), rows(db.judgement, "round")
-        queries = rows(db.query, "id")
-        paid = [*plans, *rounds, *judged]
-        return _Steps(
-            question=record.question_from(plans[0]["question"]) if plans else None,
-            rounds=tuple(row["round"] for row in rounds),
-            queries=tuple((row["round"], record.query_from(row)) for row in queries),
-            keys=frozenset(row["key"] for row in queries),
-            judgements=tuple((row["round"], record.judgement_from(row)) for row in judged),
-            usage=sum((record.usage_from(row["usage"]) for row in paid), Usage()),
-            seconds=sum((row["seconds"] for row in paid), 0.0),
-            answer=next(iter(rows(db.answer)), None),
-        )
 
     def _answer(self, row: sa.RowMapping) -> Answer:
         steps = self._steps()
@@ -411,13 +380,13 @@ class Pool:
             answer=row["answer"],
             text=row["text"],
             status=AnswerStatus(row["status"]),
-            citations=tuple(record.citation_from(citation) for citation in row["citations"]),
+            citations=tuple(codec.citation_from(citation) for citation in row["citations"]),
             evidence=(*given, *rest),
             queries=self.queries,
             rounds=row["rounds"],
             stop_reason=StopReason(row["stop_reason"]),
             judgement=steps.judgements[-1][1] if steps.judgements else NO_JUDGEMENT,
-            usage=record.usage_from(row["usage"]),
+            usage=codec.usage_from(row["usage"]),
             seconds=row["seconds"],
             run_id=self.run_id,
             config_hash=self._run["config_hash"],

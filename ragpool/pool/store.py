@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from ragpool import db
 from ragpool.errors import NotFoundError
@@ -64,9 +62,9 @@ class PoolStore:
     ) -> Pool:
         """The run of this question in this job with this configuration: found, or made.
 
-        Two processes that open the same run get the same one. Without a job the run is always a new one. Runs with
-        the same ``scope`` share their evidence; None gives the run a scope of its own. A run that is found keeps
-        the scope, corpus version, models and prompts with which it was made.
+        Two processes that open the same run get the same one. Without a job the run is always a new one. Runs
+        with the same ``scope`` share their evidence; None gives the run a scope of its own. A run that is
+        found keeps the scope, corpus version, models and prompts with which it was made.
         """
         run_id = uuid.uuid4().hex
         key = question_key(question_id, question)
@@ -75,7 +73,6 @@ class PoolStore:
             if found is not None:
                 return found
         job = job or f"{_AD_HOC}{run_id}"
-        insert = sqlite_insert if self._database.is_sqlite else postgresql_insert
         row = {
             "id": run_id,
             "scope": scope if scope is not None else run_id,
@@ -91,7 +88,7 @@ class PoolStore:
             "created": time.time(),
         }
         with self._database.write() as connection:
-            connection.execute(insert(db.run).values(row).on_conflict_do_nothing())
+            self._database.insert_once(connection, db.run, row)
         pool = self._find(job, key, config_hash)
         if pool is None:
             raise NotFoundError(f"run {run_id} was deleted while it was opened: ask the question again")
@@ -149,7 +146,7 @@ class PoolStore:
         return [RunInfo(**row) for row in self._rows(select)]
 
     def pool(self, run_id: str) -> Pool:
-        """The pool of a run, by its id or the beginning of it. Raises NotFoundError when none or several fit."""
+        """The pool of a run, by its id or the beginning of it; NotFoundError when none or several fit."""
         return Pool(self._database, self._resolve(run_id))
 
     def delete(self, run_id: str) -> None:

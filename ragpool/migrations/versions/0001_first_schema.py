@@ -99,7 +99,7 @@ def upgrade() -> None:
         "call",
         sa.Column("run_id", sa.String(length=32), nullable=False),
         sa.Column("key", sa.String(length=64), nullable=False),
-        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("output", sa.JSON(), nullable=False),
         sa.Column("usage", sa.JSON(), nullable=False),
         sa.Column("seconds", sa.Float(), nullable=False),

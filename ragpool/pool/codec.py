@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
+
+import sqlalchemy as sa
 
 from ragpool.pool.normal import query_key, storable
 from ragpool.types import (
@@ -23,7 +24,7 @@ from ragpool.types import (
     Usage,
 )
 
-Row = Mapping[str, Any]
+Row = Mapping[str, Any] | sa.RowMapping
 Record = dict[str, Any]
 
 
@@ -176,11 +177,6 @@ def answer_json(answer: Answer) -> Record:
         "run_id": answer.run_id,
         "config_hash": answer.config_hash,
     }
-
-
-def plain(value: Any) -> Any:
-    """``value`` as JSON will give it back, so that what a write returns equals what a later read returns."""
-    return json.loads(json.dumps(value))
 
 
 def _triple_record(triple: Triple) -> list[str]:
