@@ -1,0 +1,90 @@
+"""Chat models, embedders and adapters from settings.
+
+``load_chat`` and ``load_embedder`` are the way in; ``local_model`` is the LocalModel behind the settings,
+loaded once a process, so that chat, planner and reader share one base model. Importing this package
+imports neither torch nor LangChain.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ragpool.models.decoding import Completion, Generation
+from ragpool.models.embedder import Embedder
+from ragpool.models.local import LocalModel
+from ragpool.models.remote import is_transient, open_remote
+from ragpool.models.resolve import EMBEDDED, Kind, Resolved, is_provider, resolve
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from ragpool.models.chat import LocalChat
+    from ragpool.settings import ModelSettings
+
+__all__ = [
+    "EMBEDDED",
+    "Completion",
+    "Embedder",
+    "Generation",
+    "Kind",
+    "LocalChat",
+    "LocalModel",
+    "Resolved",
+    "is_transient",
+    "load_chat",
+    "load_embedder",
+    "local_model",
+    "resolve",
+]
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T", LocalModel, Embedder)
+_loaded: dict[tuple[object, ...], Any] = {}
+_lock = threading.Lock()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "LocalChat":  # its base class is LangChain's, a second of imports
+        from ragpool.models.chat import LocalChat
+
+        return LocalChat
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def load_chat(settings: ModelSettings) -> BaseChatModel:
+    """The chat model of the settings: a LocalChat, or the provider's own class for ``provider:model``.
+
+    Raises SettingsError or MissingExtraError with the next step, ModelError when it cannot be read.
+    """
+    local = local_model(settings)
+    if local is None:
+        return open_remote(settings.chat, settings)
+    from ragpool.models.chat import LocalChat
+
+    return LocalChat(local=local, temperature=settings.temperature)
+
+
+def local_model(settings: ModelSettings) -> LocalModel | None:
+    """The model in memory behind ``settings.chat``, the same object for every caller; None for a remote one."""
+    if is_provider(settings.chat):
+        return None
+    return _once(LocalModel.load, settings.chat, settings)
+
+
+def load_embedder(settings: ModelSettings) -> Embedder:
+    """The embedder of the settings, the same object for every caller."""
+    return _once(Embedder.load, settings.embedder, settings)
+
+
+def _once(load: Callable[[str, ModelSettings], _T], name: str, settings: ModelSettings) -> _T:
+    key = (load, name, settings.device, settings.dtype, settings.cache)
+    with _lock:
+        if key not in _loaded:
+            model = _loaded[key] = load(name, settings)
+            logger.info("loaded %s on %s", model.version, settings.device)
+        loaded: _T = _loaded[key]
+        return loaded

@@ -1,0 +1,222 @@
+"""LocalChat: a LocalModel as a LangChain chat model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import run_in_executor
+from pydantic import ConfigDict, Field, SecretStr
+
+from ragpool.errors import ModelError, SettingsError
+from ragpool.models.decoding import Completion, Generation
+from ragpool.models.local import LocalModel
+
+_ROLES = {"human": "user", "ai": "assistant", "system": "system"}
+_CALL_OPTIONS = frozenset({"adapter", "max_tokens", "seed", "temperature", "stream"})
+_DONE = object()
+
+
+class LocalChat(BaseChatModel):
+    """A chat model that runs in this process.
+
+    Sync and async, streaming, stop sequences, seeds and usage counts; text only, no tools and no
+    structured output. Cancelling an async call or leaving a stream ends the generation at the next token.
+    The reply's ``response_metadata`` holds ``model_name`` (with version), ``finish_reason`` and
+    ``logprob`` (mean of the generated tokens).
+
+    Raises ContextLengthError when messages and ``max_tokens`` do not fit the model's context, and
+    SettingsError for an option that it does not know, both before anything is generated.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    local: LocalModel = Field(exclude=True)
+    temperature: float = Field(default=0.0, ge=0)
+    max_tokens: int = Field(default=256, ge=1)
+    stop: list[str] = Field(default_factory=list)
+    seed: int | None = None
+    adapter: str | None = None
+    timeout: float | None = Field(default=None, gt=0)  # seconds of one reply; checked between two tokens
+    streaming: bool | None = None
+    # accepted because every LangChain chat model takes them; there is nothing to retry and nobody to log in to
+    max_retries: int = 0
+    api_key: SecretStr | None = None
+
+    @property
+    def _llm_type(self) -> str:
+        return "ragpool-local"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {
+            "model_name": self.local.version,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "seed": self.seed,
+            "adapter": self.adapter,
+        }
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop or self.stop or None, **kwargs)
+        params["ls_provider"] = "ragpool"
+        params.setdefault("ls_model_name", self.local.version)
+        return params
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The model's own tokens (LangChain's default would fetch another tokenizer)."""
+        return list(self.local.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        generation = self._start(messages, stop, kwargs)
+        for _ in self._pieces(generation):
+            pass
+        return self._result(generation.completion)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        generation = await run_in_executor(None, self._start, messages, stop, kwargs)
+        async for _ in _in_thread(self._pieces(generation)):
+            pass
+        return self._result(generation.completion)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        generation = self._start(messages, stop, kwargs)
+        for piece in self._pieces(generation):
+            chunk = _chunk(piece)
+            if run_manager:
+                run_manager.on_llm_new_token(piece, chunk=chunk)
+            yield chunk
+        yield self._last(generation.completion)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        generation = await run_in_executor(None, self._start, messages, stop, kwargs)
+        async for piece in _in_thread(self._pieces(generation)):
+            chunk = _chunk(piece)
+            if run_manager:
+                await run_manager.on_llm_new_token(piece, chunk=chunk)
+            yield chunk
+        yield self._last(generation.completion)
+
+    def _start(
+        self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]
+    ) -> Generation:
+        if unknown := sorted(set(options) - _CALL_OPTIONS):
+            raise SettingsError(
+                f"LocalChat has no option {', '.join(unknown)}; it takes stop, {', '.join(sorted(_CALL_OPTIONS))}"
+            )
+        return self.local.stream(
+            self.local.render([_message(message) for message in messages]),
+            adapter=options.get("adapter", self.adapter),
+            max_new_tokens=options.get("max_tokens", self.max_tokens),
+            stop=self.stop if stop is None else stop,
+            temperature=options.get("temperature", self.temperature),
+            seed=options.get("seed", self.seed),
+        )
+
+    def _pieces(self, generation: Generation) -> Iterator[str]:
+        until = None if self.timeout is None else time.monotonic() + self.timeout
+        for piece in generation:
+            if until is not None and time.monotonic() > until:
+                generation.close()
+                raise ModelError(
+                    f"{self.local.name} took over {self.timeout} s; raise timeout or lower max_tokens"
+                )
+            yield piece
+
+    def _result(self, completion: Completion) -> ChatResult:
+        message = AIMessage(
+            content=completion.text,
+            usage_metadata=_usage(completion),
+            response_metadata=self._metadata(completion),
+        )
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _last(self, completion: Completion) -> ChatGenerationChunk:
+        return ChatGenerationChunk(
+            message=AIMessageChunk(
+                content="",
+                usage_metadata=_usage(completion),
+                response_metadata=self._metadata(completion),
+                chunk_position="last",
+            )
+        )
+
+    def _metadata(self, completion: Completion) -> dict[str, Any]:
+        return {
+            "model_name": self.local.version,
+            "finish_reason": completion.finish_reason,
+            "logprob": completion.logprob,
+        }
+
+
+def _chunk(piece: str) -> ChatGenerationChunk:
+    return ChatGenerationChunk(message=AIMessageChunk(content=piece))
+
+
+async def _in_thread(pieces: Iterator[str]) -> AsyncIterator[str]:
+    """Each step of ``pieces`` in an executor thread, so that the event loop stays free."""
+    while (piece := await run_in_executor(None, next, pieces, _DONE)) is not _DONE:
+        yield str(piece)
+
+
+def _usage(completion: Completion) -> UsageMetadata:
+    return UsageMetadata(
+        input_tokens=completion.prompt_tokens,
+        output_tokens=completion.completion_tokens,
+        total_tokens=completion.prompt_tokens + completion.completion_tokens,
+    )
+
+
+def _message(message: BaseMessage) -> dict[str, str]:
+    """A LangChain message as the chat template wants it. Raises SettingsError for what is not text."""
+    role = _ROLES.get(message.type.removesuffix("MessageChunk").lower())
+    if role is None or getattr(message, "tool_calls", None):
+        raise SettingsError(
+            f"LocalChat takes system, human and ai messages without tools, not {message.type}"
+        )
+    return {"role": role, "content": _text(message.content)}
+
+
+def _text(content: str | Sequence[str | dict[Any, Any]]) -> str:
+    if isinstance(content, str):
+        return content
+    parts = []
+    for block in content:
+        if isinstance(block, str):
+            parts.append(block)
+        elif block.get("type") == "text":
+            parts.append(str(block["text"]))
+        else:
+            raise SettingsError(f"LocalChat reads text only, not {block.get('type')!r} content")
+    return "".join(parts)

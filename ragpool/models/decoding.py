@@ -1,0 +1,202 @@
+"""From tokens to text: completions, streams that hold back stop strings, and the choice of the next token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from ragpool.errors import SettingsError
+from ragpool.types import Usage
+
+if TYPE_CHECKING:
+    import torch
+
+FinishReason = Literal["stop", "length"]
+
+_WINDOW = 48  # tokens that are decoded together; keeps a long stream linear
+_OVERLAP = 8  # tokens kept when the window moves: a character spans fewer
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A finished generation.
+
+    ``logprob`` is the mean log-probability (natural log, temperature 1) of the generated tokens, the end
+    token included; 0.0 when nothing was generated. ``completion_tokens`` counts the same tokens.
+    ``finish_reason`` is "stop" for an end token or a stop string, "length" for the token limit.
+    """
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    logprob: float
+    finish_reason: FinishReason
+
+    @property
+    def usage(self) -> Usage:
+        """The cost of this one call."""
+        return Usage(llm_calls=1, prompt_tokens=self.prompt_tokens, completion_tokens=self.completion_tokens)
+
+
+class Generation(Iterator[str]):
+    """Text pieces as they are decoded. Once exhausted, ``completion`` holds the whole.
+
+    Dropping or closing it cancels the generation between two tokens.
+    """
+
+    def __init__(self, pieces: Generator[str, None, Completion]) -> None:
+        self._pieces = pieces
+        self._completion: Completion | None = None
+
+    def __next__(self) -> str:
+        try:
+            return next(self._pieces)
+        except StopIteration as end:
+            if end.value is not None:
+                self._completion = end.value
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """Cancel."""
+        self._pieces.close()
+
+    @property
+    def completion(self) -> Completion:
+        """The finished generation; drains what is left of the stream."""
+        for _ in self:
+            pass
+        if self._completion is None:
+            raise RuntimeError("the generation was cancelled, so there is no completion")
+        return self._completion
+
+
+class TextStream:
+    """Decodes a growing list of tokens piece by piece.
+
+    Held back are bytes that do not form a character yet, and text that may turn out to be the beginning of
+    a stop string; a stop string itself and what follows it never come out.
+    """
+
+    def __init__(self, decode: Callable[[list[int]], str], stop: Sequence[str] = ()) -> None:
+        self._decode = decode
+        self._stop = tuple(stop)
+        self._longest = max(map(len, self._stop), default=0)
+        self._window: list[int] = []
+        self._seen = ""  # the text of the window that has been taken over into _held
+        self._held = ""
+        self.stopped = False
+
+    def push(self, token: int) -> str:
+        """The text that is certain after ``token``; may be empty."""
+        if self.stopped:
+            return ""
+        self._window.append(token)
+        text = self._decode(self._window)
+        if text.endswith("\ufffd"):  # an unfinished character
+            return ""
+        piece = text[len(self._seen) :]
+        if len(self._window) >= _WINDOW:
+            self._window = self._window[-_OVERLAP:]
+            text = self._decode(self._window)
+        self._seen = text
+        return self._release(piece)
+
+    def finish(self) -> str:
+        """What was held back, when no more tokens come."""
+        if self.stopped:
+            return ""
+        piece = self._decode(self._window)[len(self._seen) :] if self._window else ""
+        released = self._release(piece)
+        if not self.stopped:
+            released, self._held = released + self._held, ""
+        return released
+
+    def _release(self, piece: str) -> str:
+        self._held += piece
+        found = [at for at in map(self._held.find, self._stop) if at >= 0]
+        if found:
+            self.stopped = True
+            return self._held[: min(found)]
+        keep = next(
+            (
+                n
+                for n in range(min(len(self._held), self._longest - 1), 0, -1)
+                if any(s.startswith(self._held[-n:]) for s in self._stop)
+            ),
+            0,
+        )
+        cut = len(self._held) - keep
+        released, self._held = self._held[:cut], self._held[cut:]
+        return released
+
+
+@dataclass
+class Transcript:
+    """Collects one sequence while it is decoded."""
+
+    stream: TextStream
+    prompt_tokens: int
+    limit: int
+    ends: frozenset[int]
+    pieces: list[str] = field(default_factory=list)
+    tokens: int = 0
+    logprob: float = 0.0
+    finish_reason: FinishReason | None = None
+
+    def add(self, token: int, logprob: float) -> str:
+        """Take one token; the text that it sets free. ``finish_reason`` is set when it was the last one."""
+        self.tokens += 1
+        self.logprob += logprob
+        if token in self.ends:
+            piece, self.finish_reason = self.stream.finish(), "stop"
+        else:
+            piece = self.stream.push(token)
+            if self.stream.stopped:
+                self.finish_reason = "stop"
+            elif self.tokens >= self.limit:
+                piece += self.stream.finish()
+                self.finish_reason = "stop" if self.stream.stopped else "length"
+        self.pieces.append(piece)
+        return piece
+
+    def completion(self) -> Completion:
+        return Completion(
+            "".join(self.pieces),
+            self.prompt_tokens,
+            self.tokens,
+            self.logprob / self.tokens if self.tokens else 0.0,
+            self.finish_reason or "length",
+        )
+
+
+class Sampler:
+    """Chooses the next token: the likeliest at temperature 0, else a draw from the softmax.
+
+    The same ``seed`` gives the same draws; without one they differ from call to call.
+    """
+
+    def __init__(self, temperature: float = 0.0, seed: int | None = None) -> None:
+        if temperature < 0:
+            raise SettingsError(f"temperature is {temperature}; it must be 0 (greedy) or more")
+        self._temperature = temperature
+        self._seed = seed
+        self._generator: torch.Generator | None = None
+
+    def pick(self, logits: torch.Tensor) -> tuple[int, float]:
+        """Token and its log-probability from ``logits`` [vocabulary]."""
+        import torch
+
+        logprobs = torch.log_softmax(logits.float(), dim=-1)
+        if self._temperature == 0:
+            token = int(logprobs.argmax())
+        else:
+            if self._generator is None:
+                self._generator = torch.Generator()
+                if self._seed is None:
+                    self._generator.seed()
+                else:
+                    self._generator.manual_seed(self._seed)
+            weights = torch.softmax(logprobs / self._temperature, dim=-1).cpu()
+            token = int(torch.multinomial(weights, 1, generator=self._generator))
+        return token, float(logprobs[token])

@@ -1,0 +1,352 @@
+"""A causal language model in memory: completions, batches, scores, and adapters on one base."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from ragpool.errors import ContextLengthError, ModelError, SettingsError
+from ragpool.models.adapters import Adapters
+from ragpool.models.decoding import Completion, Generation, Sampler, TextStream, Transcript
+from ragpool.models.gguf import cache_root, read_gguf, unpacked
+from ragpool.models.resolve import Kind, fetch, resolve
+from ragpool.models.runtime import (
+    pick_device,
+    pick_dtype,
+    prepare_environment,
+    quiet_transformers,
+    set_threads,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+
+    from ragpool.settings import ModelSettings
+
+BATCH_TOKENS = 8192  # padded prompt tokens of one batch: bounds the memory of complete_batch
+_END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>", "</s>")
+
+
+class LocalModel:
+    """One base model in memory with any number of LoRA adapters, of which each call names one or none.
+
+    Threads may share it: every forward pass holds a lock, so calls take turns token by token. Greedy
+    decoding gives the same text every time. Prompts are raw text in which special tokens count as such;
+    ``escape`` makes foreign text harmless.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, version: str) -> None:
+        self.version = version
+        self.name = version.partition("@")[0]
+        self.tokenizer = tokenizer
+        self.max_context = int(model.config.max_position_embeddings)
+        self._model = model.eval()
+        self._adapters = Adapters(model)
+        self._lock = threading.RLock()
+        self._ends = _end_tokens(model, tokenizer)
+
+    @classmethod
+    def load(cls, name: str, settings: ModelSettings) -> LocalModel:
+        """Load ``name`` (embedded, a folder, a .gguf file or a hub name) onto the device of the settings.
+
+        Raises SettingsError when there is no such model, ModelError when it cannot be read.
+        """
+        prepare_environment(settings.allow_download)
+        resolved = resolve(name, settings)
+        if resolved.kind is Kind.PROVIDER:
+            raise SettingsError(f"{name} is a remote model; load_chat opens it, not LocalModel")
+        resolved = fetch(resolved)
+        set_threads(settings)
+        device = pick_device(settings.device)
+        dtype = pick_dtype(settings.dtype, device)
+        path: Path | None = Path(resolved.location)
+        if path is not None and path.is_file():
+            file, path = path, unpacked(path, cache_root(settings.cache))
+            if path is None:
+                model, tokenizer = read_gguf(file, dtype)
+                return cls(model.to(device), tokenizer, resolved.version)
+        assert path is not None
+        model, tokenizer = _read_folder(path, dtype)
+        return cls(model.to(device), tokenizer, resolved.version)
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self._model.device
+        return device
+
+    @property
+    def adapters(self) -> Mapping[str, str]:
+        """Loaded adapters: name -> ``name@12 hex digits`` of the weights."""
+        return MappingProxyType(self._adapters.versions)
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Load a peft LoRA folder (adapter_config.json, adapter_model.safetensors) beside the base weights.
+
+        Loading the same folder under the same name again does nothing. Raises ModelError when the files are
+        missing or do not fit the base model.
+        """
+        with self._lock:
+            self._adapters.load(name, folder)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of ``text``, without the begin token."""
+        return len(self._encode(text, special=False))
+
+    def escape(self, text: str) -> str:
+        """``text`` with every special token broken up, so that a document cannot end a turn or forge one."""
+        for special in self.tokenizer.all_special_tokens:
+            if special in text:
+                text = text.replace(special, f"{special[0]} {special[1:]}")
+        return text
+
+    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The chat template's prompt for ``messages`` (dicts with role and content), ready for the reply.
+
+        Contents are escaped. Raises ModelError when the model has no template or it refuses the roles.
+        """
+        from jinja2 import TemplateError
+
+        if self.tokenizer.chat_template is None:
+            raise ModelError(f"{self.name} has no chat template; use complete() or a model tuned for chat")
+        safe = [{"role": m["role"], "content": self.escape(m["content"])} for m in messages]
+        try:
+            text = self.tokenizer.apply_chat_template(safe, tokenize=False, add_generation_prompt=True)
+        except TemplateError as error:
+            raise ModelError(f"the chat template of {self.name} refuses these messages: {error}") from error
+        return str(text)
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        adapter: str | None = None,
+        max_new_tokens: int = 64,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        seed: int | None = None,
+    ) -> Completion:
+        """Continue ``prompt`` until an end token, a stop string (not part of the text) or the limit.
+
+        Raises ContextLengthError when prompt and ``max_new_tokens`` together exceed ``max_context``.
+        """
+        return self.stream(
+            prompt,
+            adapter=adapter,
+            max_new_tokens=max_new_tokens,
+            stop=stop,
+            temperature=temperature,
+            seed=seed,
+        ).completion
+
+    def stream(
+        self,
+        prompt: str,
+        *,
+        adapter: str | None = None,
+        max_new_tokens: int = 64,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        seed: int | None = None,
+    ) -> Generation:
+        """Like ``complete``, piece by piece; the pieces joined are the same text."""
+        ids = self._encode(prompt)
+        transcript = self._transcript(ids, max_new_tokens, stop)
+        sampler = Sampler(temperature, seed)
+        self._adapters.check(adapter)
+        return Generation(self._decode(ids, transcript, sampler, adapter))
+
+    def complete_batch(
+        self,
+        prompts: Sequence[str],
+        *,
+        adapter: str | None = None,
+        max_new_tokens: int = 64,
+        stop: Sequence[str] = (),
+    ) -> list[Completion]:
+        """Greedy completions of several prompts, decoded together in left-padded batches, in order.
+
+        Prompts of similar length share a batch. Padding changes the order of additions, so
+        log-probabilities differ from ``complete`` by rounding (about 1e-5).
+        """
+        self._adapters.check(adapter)
+        rows = [(ids, self._transcript(ids, max_new_tokens, stop)) for ids in map(self._encode, prompts)]
+        for group in _groups(rows):
+            self._decode_group(group, adapter)
+        return [transcript.completion() for _, transcript in rows]
+
+    def score(self, prompt: str, continuations: Sequence[str], *, adapter: str | None = None) -> list[float]:
+        """Sum of log-probabilities of each continuation's tokens after ``prompt``.
+
+        The prompt is read once. Prompt and continuation are tokenised separately, so a continuation that
+        follows a word should begin with its space.
+        """
+        import torch
+
+        self._adapters.check(adapter)
+        ids = self._encode(prompt)
+        tails = [self._encode(text, special=False) for text in continuations]
+        if not tails:
+            return []
+        longest = max(map(len, tails))
+        self._check_length(len(ids), longest)
+        logits, cache = self._prefill(ids, adapter)
+        first = torch.log_softmax(logits.float(), dim=-1)
+        scores = [float(first[tail[0]]) if tail else 0.0 for tail in tails]
+        if longest < 2:
+            return scores
+        # the tokens that follow a continuation's first one are scored in one right-padded batch: what is
+        # padded comes after everything that counts, so the causal mask hides it
+        cache.batch_repeat_interleave(len(tails))
+        inputs = torch.tensor([tail[:-1] + [0] * (longest - max(len(tail), 1)) for tail in tails])
+        after = torch.log_softmax(self._forward(inputs, adapter, cache=cache).float(), dim=-1)
+        for row, tail in enumerate(tails):
+            scores[row] += sum(float(after[row, at, token]) for at, token in enumerate(tail[1:]))
+        return scores
+
+    def _encode(self, text: str, special: bool = True) -> list[int]:
+        # a rendered chat template carries its begin token already
+        begin = self.tokenizer.bos_token
+        add = special and not (begin and text.startswith(begin))
+        return list(self.tokenizer(text, add_special_tokens=add)["input_ids"])
+
+    def _check_length(self, prompt_tokens: int, new_tokens: int) -> None:
+        excess = prompt_tokens + new_tokens - self.max_context
+        if excess > 0:
+            raise ContextLengthError(
+                f"the prompt has {prompt_tokens} tokens and {new_tokens} more are asked for, {excess} over the "
+                f"{self.max_context} of {self.name}; shorten the context by {excess} tokens"
+            )
+
+    def _transcript(self, ids: list[int], max_new_tokens: int, stop: Sequence[str]) -> Transcript:
+        if not ids:
+            raise ModelError("the prompt is empty; give the model at least one token")
+        if max_new_tokens < 1:
+            raise SettingsError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
+        if isinstance(stop, str) or not all(stop):
+            raise SettingsError("stop must be a sequence of non-empty strings")
+        self._check_length(len(ids), max_new_tokens)
+        return Transcript(TextStream(self._text, stop), len(ids), max_new_tokens, self._ends)
+
+    def _text(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _decode(
+        self, ids: list[int], transcript: Transcript, sampler: Sampler, adapter: str | None
+    ) -> Generator[str, None, Completion]:
+        import torch
+
+        logits, cache = self._prefill(ids, adapter)
+        while True:
+            token, logprob = sampler.pick(logits)
+            if piece := transcript.add(token, logprob):
+                yield piece
+            if transcript.finish_reason is not None:
+                return transcript.completion()
+            logits = self._forward(torch.tensor([[token]]), adapter, cache=cache)[0, -1]
+
+    def _prefill(self, ids: list[int], adapter: str | None) -> tuple[torch.Tensor, Cache]:
+        """Logits after the prompt [vocabulary] and its cache. The place where prefixes will be re-used."""
+        import torch
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self._model.config)
+        logits = self._forward(torch.tensor([ids]), adapter, cache=cache, logits_to_keep=1)
+        return logits[0, -1], cache
+
+    def _decode_group(self, group: list[tuple[list[int], Transcript]], adapter: str | None) -> None:
+        import torch
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self._model.config)
+        width = max(len(ids) for ids, _ in group)
+        inputs = torch.tensor([[0] * (width - len(ids)) + ids for ids, _ in group])
+        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids, _ in group])
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        live = [transcript for _, transcript in group]
+        while live:
+            logits = self._forward(
+                inputs, adapter, cache=cache, logits_to_keep=1, attention_mask=mask, position_ids=positions
+            )[:, -1]
+            logprobs = torch.log_softmax(logits.float(), dim=-1)
+            tokens = logprobs.argmax(-1)
+            chosen = logprobs.gather(-1, tokens[:, None])[:, 0]
+            for transcript, token, logprob in zip(live, tokens.tolist(), chosen.tolist(), strict=True):
+                transcript.add(token, logprob)
+            running = [row for row, transcript in enumerate(live) if transcript.finish_reason is None]
+            if len(running) < len(live) and running:  # finished rows leave the batch
+                keep = torch.tensor(running)
+                cache.batch_select_indices(keep.to(self.device))
+                tokens, mask, positions = tokens[keep], mask[keep], positions[keep]
+            live = [live[row] for row in running]
+            inputs = tokens[:, None]
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            positions = positions[:, -1:] + 1
+
+    def _forward(
+        self,
+        inputs: torch.Tensor,
+        adapter: str | None,
+        *,
+        cache: Cache,
+        logits_to_keep: int = 0,
+        **masks: Any,
+    ) -> torch.Tensor:
+        """Logits [batch, kept, vocabulary], on the CPU, for ``inputs`` [batch, new]; extends ``cache``."""
+        import torch
+
+        with self._lock, torch.inference_mode():
+            self._adapters.use(adapter)
+            output = self._model(
+                input_ids=inputs.to(self.device),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=logits_to_keep,
+                **{name: tensor.to(self.device) for name, tensor in masks.items()},
+            )
+            logits: torch.Tensor = output.logits.cpu()
+        return logits
+
+
+def _groups(
+    rows: Sequence[tuple[list[int], Transcript]],
+) -> Iterator[list[tuple[list[int], Transcript]]]:
+    """Rows of similar length together, at most BATCH_TOKENS padded prompt tokens a group."""
+    group: list[tuple[list[int], Transcript]] = []
+    for row in sorted(rows, key=lambda row: len(row[0]), reverse=True):
+        if group and len(group[0][0]) * (len(group) + 1) > BATCH_TOKENS:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """What ends a generation: the declared end tokens and the usual end-of-turn markers of the vocabulary."""
+    config = model.generation_config
+    declared = config.eos_token_id if config is not None else None
+    ends = set(declared if isinstance(declared, list) else [declared])
+    ends.add(tokenizer.eos_token_id)
+    added = tokenizer.get_added_vocab()
+    ends.update(added[token] for token in _END_TOKENS if token in added)
+    return frozenset(int(token) for token in ends if token is not None)
+
+
+def _read_folder(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
+    except (ValueError, OSError, KeyError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"{path} could not be loaded as a language model ({reason}); check the folder"
+        ) from error
+    return model, tokenizer
