@@ -55,8 +55,9 @@ class MissingExtraError(RagpoolError):
 
     exit_code = 2
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs the package {package}: pip install 'ragpool[{extra}]'")
+    def __init__(self, package: str, extra: str | None, purpose: str) -> None:
+        command = f"pip install 'ragpool[{extra}]'" if extra else f"pip install {package}"
+        super().__init__(f"{purpose} needs the package {package}: {command}")
         self.package = package
         self.extra = extra
 
