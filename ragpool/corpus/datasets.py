@@ -116,8 +116,17 @@ def _entries(path: Path) -> Iterator[_Entry]:
     for record in read_records(data.split(b"\n")):
         where = f"{path}:{record.line}"
         if record.value is None:
-            raise InputError(f"{where}: {record.fault}")
+            raise InputError(f"{where}: {_whole_file_fault(data) or record.fault}")
         yield _Entry(where, record.value)
+
+
+def _whole_file_fault(data: bytes) -> str:
+    """What is wrong when no line is a record but the whole file is JSON."""
+    try:
+        parse_json(decode(data))
+    except ValueError:
+        return ""
+    return "one JSON object over several lines; write one record a line, or a list of records"
 
 
 def _array_entries(path: Path, data: bytes) -> Iterator[_Entry]:

@@ -76,11 +76,20 @@ def _read_source(source: str | Path, on_error: OnError, fetch: bool) -> Iterator
         yield from _read_url(source, on_error, fetch)
         return
     path = Path(source)
-    if path.is_dir():
+    try:
+        status = path.stat() if "\0" not in str(path) else None
+    except FileNotFoundError:
+        status = None
+    except OSError as error:
+        on_error(LoadError(str(source), f"cannot be read ({error.strerror or error}); check the path"))
+        return
+    if status is None:
+        on_error(LoadError(str(source), "no such file or folder; check the path"))
+    elif path.is_dir():
         yield from _read_folder(path, on_error)
     elif path.suffix.lower() in (".json", ".jsonl") and _is_dataset(path):
         yield from _read_dataset(path, on_error)
-    elif path.suffix.lower() in SUFFIXES or not path.exists():
+    elif path.suffix.lower() in SUFFIXES:
         yield from _read_file(path, path.name, on_error)
     else:
         on_error(LoadError(str(source), f"unknown type {path.suffix!r}; ragpool reads {' '.join(SUFFIXES)}"))
@@ -97,7 +106,7 @@ def _read_file(path: Path, identifier: str, on_error: OnError) -> Iterator[_Foun
                 path.read_bytes(), suffix, identifier, path.stem, str(path), None, on_error
             )
     except FileNotFoundError:
-        on_error(LoadError(str(path), "no such file or folder; check the path"))
+        on_error(LoadError(str(path), "no such file; check the path or the link"))
     except OSError as error:
         on_error(LoadError(str(path), f"cannot be read ({error.strerror or error}); check its permissions"))
 
@@ -105,7 +114,7 @@ def _read_file(path: Path, identifier: str, on_error: OnError) -> Iterator[_Foun
 def _is_dataset(path: Path) -> bool:
     """Whether a file given by itself holds questions, with or without their paragraphs."""
     if path.suffix.lower() == ".json":
-        return path.exists()
+        return True
     first = _first_record(path)
     return "question" in first and "text" not in first
 
@@ -206,10 +215,10 @@ def _walk(folder: Path, on_error: OnError) -> Iterator[Path]:
             path = Path(entry.path)
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if path.is_dir():
                 (linked if entry.is_symlink() else waiting).append(path)
-            elif path.suffix.lower() in SUFFIXES:
-                yield path
+            elif path.suffix.lower() in SUFFIXES and (path.is_file() or entry.is_symlink()):
+                yield path  # a link to nowhere is reported when it is read
 
 
 def _first_record(path: Path) -> dict[str, Any]:

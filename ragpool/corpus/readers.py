@@ -30,7 +30,7 @@ _BOMS = {
     b"\xfe\xff": "utf-16-be",
 }
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]+)", re.IGNORECASE)
-_ATX_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$")
+_ATX_HEADING = re.compile(r" {0,3}#{1,6}[ \t]+(\S.*)")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # no SQL database and no UTF-8 file takes these
 
 
@@ -60,9 +60,8 @@ def decode(data: bytes, declared: str | None = None) -> str:
         text = body.decode(encoding)
     except UnicodeDecodeError as error:
         at = error.start + len(mark)
-        text = _decode_declared(
-            data, declared, f"not {encoding.upper()} (byte 0x{data[at]:02x} at position {at})"
-        )
+        fault = f"not {encoding.upper()} (byte 0x{data[at]:02x} at position {at})"
+        text = _decode_declared(data, declared, fault)
     if "\x00" in text:
         raise ValueError(f"not a text file (NUL at character {text.index(chr(0))}); check what the file is")
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -103,20 +102,17 @@ def read_pdf(data: bytes, _declared: str | None = None) -> Content:
         raise ValueError("not a PDF (no %PDF- header); check what the file is")
     try:
         reader = pypdf.PdfReader(io.BytesIO(data))
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise ValueError(
-                "encrypted with a password; save a copy without it (qpdf --decrypt) and add that"
-            )
-        pages = [_storable(page.extract_text()).strip() for page in reader.pages]
-        title = _pdf_title(reader)
+        locked = reader.is_encrypted and not reader.decrypt("")
+        pages = [] if locked else [_storable(page.extract_text()).strip() for page in reader.pages]
+        title = "" if locked else _pdf_title(reader)
     except pypdf.errors.DependencyError as error:
         raise ValueError("encrypted with AES; pip install 'ragpool[crypto]' to read it") from error
-    except ValueError:
-        raise
     except Exception as error:  # pypdf lets any exception through on a broken file (KeyError, TypeError, ...)
         raise ValueError(
             f"truncated or damaged PDF ({_reason(error)}); export or download it again"
         ) from error
+    if locked:
+        raise ValueError("encrypted with a password; save a copy without it (qpdf --decrypt) and add that")
     if not any(pages):
         raise ValueError(
             f"no text in its {len(pages)} page(s), probably scanned; run OCR on it first (ocrmypdf)"
@@ -143,14 +139,14 @@ def read_docx(data: bytes, _declared: str | None = None) -> Content:
         raise ValueError("encrypted with a password, or an old .doc; save it as .docx without a password")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_DOCX_BYTES:
-                raise ValueError(f"unpacks to more than {MAX_DOCX_BYTES // 10**6} MB; split the document")
-        converter = DocxConverter()  # type: ignore[no-untyped-call]
-        markdown = converter.convert(io.BytesIO(data), StreamInfo(extension=".docx")).markdown
+            unpacked = sum(entry.file_size for entry in archive.infolist())
     except zipfile.BadZipFile as error:
         raise ValueError("truncated, or not a .docx; save or download it again") from error
-    except ValueError:
-        raise
+    if unpacked > MAX_DOCX_BYTES:
+        raise ValueError(f"unpacks to more than {MAX_DOCX_BYTES // 10**6} MB; split the document")
+    try:
+        converter = DocxConverter()  # type: ignore[no-untyped-call]
+        markdown = converter.convert(io.BytesIO(data), StreamInfo(extension=".docx")).markdown
     except Exception as error:  # the XML readers below raise what they like on a damaged part
         raise ValueError(f"damaged .docx ({_reason(error)}); save it again") from error
     # Only these two are escaped on the way; quotes are checked against the text, so it must read as written.
@@ -168,11 +164,14 @@ READERS: dict[str, Reader] = {
 }
 
 
+_AS_BROWSERS_DO = dict.fromkeys(("iso-8859-1", "latin-1", "latin1", "us-ascii", "ascii"), "cp1252")
+
+
 def _decode_declared(data: bytes, declared: str | None, fault: str) -> str:
     if declared and declared.lower().replace("_", "-") not in ("utf-8", "utf8"):
         try:
-            return data.decode(declared)
-        except (LookupError, UnicodeDecodeError):
+            return data.decode(_AS_BROWSERS_DO.get(declared.lower(), declared))
+        except (LookupError, UnicodeError):
             fault += f", nor {declared} as it declares"
     raise ValueError(f"{fault}; save it as UTF-8 (for example: iconv -f WINDOWS-1252 -t UTF-8)")
 
@@ -185,7 +184,7 @@ def _first_heading(text: str) -> str:
             fenced = not fenced
         elif not fenced:
             if heading := _ATX_HEADING.match(line):
-                return heading.group(1).strip()
+                return heading.group(1).rstrip().rstrip("#").rstrip()
             if previous and re.fullmatch(r" {0,3}(=+|-{2,}) *", line):
                 return previous
         previous = "" if fenced else line.strip()

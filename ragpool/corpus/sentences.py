@@ -8,7 +8,7 @@ from ragpool.types import Span
 
 # A stop, any closing quotes or brackets, then white space (or none after a full-width stop).
 _CANDIDATE = re.compile(
-    r"(?P<stop>[.!?…؟।]+)(?P<close>[\"'”’»)\]]*)(?=\s)"
+    r"(?<![.!?…؟।])(?P<stop>[.!?…؟।]+)(?P<close>[\"'”’»)\]]*)(?=\s)"
     r"|(?P<wide>[。！？｡]+)(?P<wideclose>[」』”’）】》〉]*)"
     r"|\n\s*\n"
     r"|\n(?=[ \t]*(?:[-*•#|]|\d+[.)])[ \t#|])"

@@ -64,7 +64,7 @@ def _ranges(text: str, chunk_size: int, chunk_overlap: int) -> Iterator[tuple[in
     from langchain_text_splitters import RecursiveCharacterTextSplitter
 
     # Without overlap, stripping or dropped separators the pieces are a partition of the text, so offsets
-    # are sums of lengths. (The splitter's own start index searches for the piece and is wrong in repetitive text.)
+    # are sums of lengths. (The splitter's own start index is searched for, and wrong in repetitive text.)
     splitter = RecursiveCharacterTextSplitter(
         separators=_SEPARATORS,
         is_separator_regex=True,
