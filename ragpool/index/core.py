@@ -1,0 +1,466 @@
+"""The index of a store folder: documents in, passages and nearest passages out."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from ragpool.corpus.split import content_hash, split
+from ragpool.db import DATABASE_FILE, Database
+from ragpool.errors import EmbedderMismatchError, InputError, NotFoundError, StoreError, StoreNotFoundError
+from ragpool.index.chroma import BrokenGenerationError, ChromaIndex
+from ragpool.index.filters import Where, matches
+from ragpool.index.lexical import LexicalIndex
+from ragpool.index.locking import WriterLock
+from ragpool.index.store import DocumentInfo, Manifest, PassageStore, Prepared, Vectors, chunks
+from ragpool.index.titles import Titles
+from ragpool.settings import Settings
+from ragpool.types import Document, Passage
+
+if TYPE_CHECKING:
+    from ragpool.models import Embedder
+
+_LOG = logging.getLogger(__name__)
+_WINDOW = 512  # passages embedded and committed together: what a kill can cost
+_MARGIN = 8  # fetched beyond k, so that ties at the cut come out by passage id
+_EXACT_ABOVE = 1024  # a filter that needs more neighbours than this is answered by scanning all vectors
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class AddReport:
+    """What ``Index.add`` did: documents, except ``passages`` (written) and ``embedded`` (of those, or left over)."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    passages: int = 0
+    embedded: int = 0
+
+
+class Index:
+    """The passages of a store folder. ``Index.open`` is the way in; use as a context manager or ``close``.
+
+    Any number of processes may read, one at a time may write, also while others read: they go on with what they
+    opened and see the changes after ``refresh``. One Index may be shared between threads.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Settings, database: Database, lock: WriterLock, embedder: Embedder | None
+    ) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._database = database
+        self._store = PassageStore(database)
+        self._chroma = ChromaIndex(folder, self._store)
+        self._lock = lock
+        self._embedder = embedder
+        self._mutex = threading.RLock()
+        self._version = self._store.version()
+        self._forget()
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        settings: Settings,
+        *,
+        write: bool = False,
+        create: bool = False,
+        rebuild: bool = False,
+        embedder: Embedder | None = None,
+    ) -> Index:
+        """Open the index in ``folder``.
+
+        ``write`` takes the writer's lock until ``close``; ``create`` makes the folder. ``rebuild`` (with ``write``)
+        calls ``rebuild`` on what is there, and is the way to change the embedder. Without ``embedder`` the one that
+        the settings name is loaded when it is first needed.
+
+        Raises StoreNotFoundError, StoreLockedError, EmbedderMismatchError, SchemaError, StoreError.
+        """
+        folder = Path(folder)
+        if settings.database_url is None and not create and not (folder / DATABASE_FILE).is_file():
+            raise StoreNotFoundError(f"no index at {folder}: ragpool index PATH --store {folder}")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot create the store folder {folder}: {error.strerror}") from error
+        lock = WriterLock(folder)
+        if write:
+            lock.acquire()
+        database: Database | None = None
+        try:
+            database = Database.in_folder(folder, settings.database_url)
+            index = cls(folder, settings, database, lock, embedder)
+            if index._store.manifest() is None and not (write or create):
+                raise StoreNotFoundError(f"no index at {folder}: ragpool index PATH --store {folder}")
+            if write and rebuild:
+                index.rebuild()
+            else:
+                index._check_embedder()
+            return index
+        except BaseException:
+            if database is not None:
+                database.close()
+            lock.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release files, connections and the writer's lock."""
+        self._chroma.close()
+        self._database.close()
+        self._lock.release()
+
+    # -- what is there -------------------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> str:
+        """16 hex digits that change when any passage changes; of the corpus as this Index sees it."""
+        return self._version
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder, loaded on first use. Raises EmbedderMismatchError when the index was built with another."""
+        with self._mutex:
+            if self._embedder is None:
+                from ragpool.models import load_embedder
+
+                self._embedder = load_embedder(self._settings.models)
+                self._check_embedder()
+            return self._embedder
+
+    def manifest(self) -> Manifest | None:
+        """What the vectors were made with; None for an empty index."""
+        return self._store.manifest()
+
+    def count(self) -> tuple[int, int]:
+        """(documents, passages)."""
+        return self._store.count()
+
+    def documents(self) -> list[DocumentInfo]:
+        """All documents, by id."""
+        return self._store.documents()
+
+    def document(self, document_id: str) -> Document:
+        """A document put together from its passages (space between them may differ). Raises NotFoundError."""
+        found = self._store.passages_of(document_id)
+        if not found:
+            raise NotFoundError(f"no document {document_id!r} in {self._folder}: see 'ragpool search'")
+        text = ""
+        for item in found:
+            text = text[: item.start].ljust(item.start) + item.text
+        metadata = {k: v for k, v in found[0].metadata.items() if k != "page"}
+        return Document(document_id, found[0].title, text, metadata)
+
+    def passages(self, ids: Sequence[str]) -> list[Passage]:
+        """In the order of ``ids``; unknown ids are left out."""
+        return self._store.passages(ids)
+
+    def titles(self) -> Titles:
+        """Normalised title -> passage ids."""
+        with self._mutex:
+            if self._titles is None:
+                self._titles = Titles(self._store.titles())
+            return self._titles
+
+    def by_title(self, title: str) -> list[Passage]:
+        """The passages of the documents called ``title``, whatever its case, accents and bracketed addition."""
+        return self.passages(self.titles().find(title))
+
+    def refresh(self) -> bool:
+        """See what was written since this Index was opened; True when something was. Cheap when nothing was."""
+        with self._mutex:
+            version = self._store.version()
+            if version == self._version:
+                return False
+            self._version = version
+            self._forget()
+            self._chroma.close()
+            return True
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def add(
+        self, documents: Iterable[Document], *, progress: Progress | None = None, prune: bool = False
+    ) -> AddReport:
+        """Add documents; those whose content and chunking are unchanged cost a hash, changed ones are replaced.
+
+        ``documents`` is read once and may be a stream; what was read is committed every 512 passages, so a killed
+        call leaves whole documents and the next one goes on after them. ``prune`` deletes the documents that
+        ``documents`` does not name. ``progress(done, total)`` counts documents; total is 0 for a stream.
+
+        Raises InputError when two documents share an id, or when the store is empty and stays so.
+        """
+        self._require_writer()
+        self._record_manifest()
+        total = len(documents) if isinstance(documents, Sized) else 0
+        known = self._store.hashes()
+        seen: dict[str, str] = {}
+        counts = {"added": 0, "changed": 0, "unchanged": 0, "passages": 0, "embedded": 0}
+        window: list[tuple[Document, str, list[Passage]]] = []
+
+        def flush() -> None:
+            if window:
+                counts["embedded"] += self._commit(window, known)
+                counts["passages"] += sum(len(passages) for _, _, passages in window)
+                window.clear()
+            if progress is not None:
+                progress(len(seen), total)
+
+        for document in documents:
+            digest = self._digest(document)
+            if document.id in seen:
+                if seen[document.id] == digest:
+                    continue
+                raise InputError(f"two different documents have the id {document.id!r}: give one another id")
+            seen[document.id] = digest
+            if known.get(document.id) == digest:
+                counts["unchanged"] += 1
+            else:
+                counts["changed" if document.id in known else "added"] += 1
+                window.append((document, digest, self._split(document)))
+                if sum(len(passages) for _, _, passages in window) >= _WINDOW:
+                    flush()
+            if progress is not None and len(seen) % 64 == 0:
+                progress(len(seen) - len(window), total)
+        flush()
+        if not seen and not known:
+            raise InputError("no documents to index: name files or folders that hold text")
+        gone = [i for i in known if i not in seen] if prune else []
+        deleted = self._store.remove(gone) if gone else 0
+        counts["embedded"] += self._embed_missing()
+        self._publish()
+        return AddReport(deleted=deleted, **counts)
+
+    def delete(self, document_ids: Iterable[str]) -> int:
+        """Delete documents; returns how many of them there were."""
+        self._require_writer()
+        deleted = self._store.remove(list(dict.fromkeys(document_ids)))
+        if deleted:
+            self._publish()
+        return deleted
+
+    def rebuild(self) -> None:
+        """Make everything that is derived anew; with another embedder than before, the vectors too."""
+        self._require_writer()
+        known = self._store.manifest()
+        wanted = self._wanted_manifest()
+        if known is not None and (known.embedder, known.dimension) != (wanted.embedder, wanted.dimension):
+            self._store.set_manifest(wanted, forget_vectors=True)
+        self._embed_missing()
+        self._publish(fresh=True)
+
+    def check(self) -> str:
+        """Probe the dense index in a subprocess (two seconds): "" when it is sound, else what is wrong.
+
+        What is wrong is mended by the next search or by ``rebuild``.
+        """
+        if not self._chroma.is_current(self._store.version()):
+            return "the dense index is behind the database"
+        return self._chroma.check()
+
+    # -- searching -----------------------------------------------------------------------------------------------
+
+    def dense(
+        self,
+        vector: Vectors,
+        k: int,
+        exclude: Collection[str] = frozenset(),
+        where: Where | None = None,
+    ) -> list[tuple[str, float]]:
+        """The ``k`` passages nearest to ``vector`` (float32 [dimension]): (passage id, cosine), best first.
+
+        Passages in ``exclude`` and those that ``where`` does not match are left out before the cut at ``k``.
+        """
+        keep = self._keep(exclude, where)
+        n = k + len(exclude) + _MARGIN
+        try:
+            size = self._open_chroma()
+            while size:
+                found = [(i, s) for i, s in self._chroma.search(vector, min(n, size)) if keep(i)]
+                if len(found) >= k + _MARGIN or n >= size:
+                    return _best(found, k)
+                if n >= _EXACT_ABOVE:
+                    break
+                n *= 4
+            else:
+                return []
+        except BrokenGenerationError as error:
+            _LOG.warning("the dense index cannot be used (%s): all vectors are scanned instead", error)
+        return self.dense_exact(vector, k, exclude, where)
+
+    def dense_exact(
+        self,
+        vector: Vectors,
+        k: int,
+        exclude: Collection[str] = frozenset(),
+        where: Where | None = None,
+    ) -> list[tuple[str, float]]:
+        """As ``dense``, by comparing with every vector in the database: the slow way to the same answer."""
+        keep = self._keep(exclude, where)
+        ids, matrix = self._matrix_of_all()
+        if not ids:
+            return []
+        scores = matrix @ np.asarray(vector, dtype=np.float32)
+        return _best([(i, float(s)) for i, s in zip(ids, scores, strict=True) if keep(i)], k)
+
+    def bm25(
+        self, query: str, k: int, exclude: Collection[str] = frozenset(), where: Where | None = None
+    ) -> list[tuple[str, float]]:
+        """The ``k`` best passages that share a term with ``query``: (passage id, BM25 score), best first."""
+        return self._lexical_index().search(query, k, self._keep(exclude, where))
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _forget(self) -> None:
+        self._lexical: LexicalIndex | None = None
+        self._titles: Titles | None = None
+        self._metadata: dict[str, Mapping[str, Any]] | None = None
+        self._matrix: tuple[list[str], Vectors] | None = None
+
+    def _lexical_index(self) -> LexicalIndex:
+        with self._mutex:
+            if self._lexical is None:
+                self._version, rows = self._store.rows()
+                self._lexical = LexicalIndex([r.id for r in rows], [r.search_text for r in rows])
+            return self._lexical
+
+    def _matrix_of_all(self) -> tuple[list[str], Vectors]:
+        with self._mutex:
+            if self._matrix is None:
+                _, ids, vectors = self._store.all_vectors()
+                joined = np.frombuffer(b"".join(vectors), dtype="<f4")
+                self._matrix = (ids, joined.reshape(len(ids), -1) if ids else joined)
+            return self._matrix
+
+    def _keep(self, exclude: Collection[str], where: Where | None) -> Callable[[str], bool]:
+        excluded = frozenset(exclude)
+        if not where:
+            return lambda i: i not in excluded
+        with self._mutex:
+            if self._metadata is None:
+                self._metadata = self._store.metadata()
+            metadata = self._metadata
+        allowed = matches(where)
+        return lambda i: i not in excluded and i in metadata and allowed(metadata[i])
+
+    def _open_chroma(self) -> int:
+        """Open the dense index, brought up to date first if that can be done; returns its size."""
+        with self._mutex:
+            try:
+                if self._lock.held or self._chroma.is_current(self._version):
+                    return self._chroma.open()
+            except BrokenGenerationError as error:
+                _LOG.warning("the dense index is damaged (%s)", error)
+            # Behind (a writer was killed) or damaged. The lock decides who mends it; while a writer is at work the
+            # last generation, if there is one, serves.
+            if self._lock.held:
+                self._chroma.publish()
+            elif self._lock.try_acquire():
+                try:
+                    self._chroma.publish()
+                finally:
+                    self._lock.release()
+            return self._chroma.open()
+
+    def _publish(self, *, fresh: bool = False) -> None:
+        self._chroma.publish(fresh=fresh)
+        with self._mutex:
+            self._version = self._store.version()
+            self._forget()
+
+    def _require_writer(self) -> None:
+        if not self._lock.held:
+            raise StoreError("the index is open for reading only: open it with write=True")
+
+    def _digest(self, document: Document) -> str:
+        chunking = self._settings.index
+        parts = f"{content_hash(document)} {chunking.chunk_size} {chunking.chunk_overlap}"
+        return hashlib.sha256(parts.encode()).hexdigest()
+
+    def _split(self, document: Document) -> list[Passage]:
+        chunking = self._settings.index
+        found = split(document, chunk_size=chunking.chunk_size, chunk_overlap=chunking.chunk_overlap)
+        if not found:
+            raise InputError(f"document {document.id!r} has no text: leave it out")
+        return found
+
+    def _commit(self, window: Sequence[tuple[Document, str, list[Passage]]], known: Mapping[str, str]) -> int:
+        """Embed what is new in ``window`` and commit it; returns how many passages were embedded."""
+        vectors = self._store.vectors_of([document.id for document, _, _ in window if document.id in known])
+        new = list(
+            dict.fromkeys(
+                p.search_text for _, _, passages in window for p in passages if p.search_text not in vectors
+            )
+        )
+        if new:
+            vectors.update(zip(new, self._embed(new), strict=True))
+        self._store.put(
+            [
+                Prepared(
+                    document.id,
+                    document.title,
+                    digest,
+                    document.metadata,
+                    tuple(passages),
+                    np.stack([vectors[p.search_text] for p in passages]),
+                )
+                for document, digest, passages in window
+            ]
+        )
+        return len(new)
+
+    def _embed_missing(self) -> int:
+        embedded = 0
+        while rows := self._store.missing_vectors(_WINDOW):
+            self._store.set_vectors([r.id for r in rows], self._embed([r.search_text for r in rows]))
+            embedded += len(rows)
+        return embedded
+
+    def _embed(self, texts: Sequence[str]) -> Vectors:
+        return self.embedder.embed(texts, batch_tokens=self._settings.index.batch_tokens)
+
+    def _wanted_manifest(self) -> Manifest:
+        embedder, chunking = self.embedder, self._settings.index
+        return Manifest(
+            f"{embedder.name}@{embedder.version}", embedder.dimension, chunking.chunk_size, chunking.chunk_overlap
+        )
+
+    def _record_manifest(self) -> None:
+        known, wanted = self._store.manifest(), self._wanted_manifest()
+        if known != wanted:
+            self._store.set_manifest(wanted)
+
+    def _check_embedder(self) -> None:
+        known = self._store.manifest()
+        if known is None or self._embedder is None:
+            return
+        name = f"{self._embedder.name}@{self._embedder.version}"
+        if (known.embedder, known.dimension) != (name, self._embedder.dimension):
+            raise EmbedderMismatchError(
+                f"the index in {self._folder} was built with {known.embedder}, not {name}: use that embedder, "
+                f"or re-embed with ragpool index PATH --store {self._folder} --rebuild"
+            )
+
+
+def _best(found: list[tuple[str, float]], k: int) -> list[tuple[str, float]]:
+    # Rounded for the comparison, since the last bits depend on how the sum was made.
+    return sorted(found, key=lambda hit: (-round(hit[1], 6), hit[0]))[:k]
