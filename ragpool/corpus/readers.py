@@ -149,7 +149,7 @@ def read_docx(data: bytes, _declared: str | None = None) -> Content:
         markdown = converter.convert(io.BytesIO(data), StreamInfo(extension=".docx")).markdown
     except Exception as error:  # the XML readers below raise what they like on a damaged part
         raise ValueError(f"damaged .docx ({_reason(error)}); save it again") from error
-    # Only these two are escaped on the way; quotes are checked against the text, so it must read as written.
+    # Only these two are escaped; quotes are checked against the text, so it must read as written.
     text = _storable(re.sub(r"\\([_*])", r"\1", markdown))
     return Content(text, _first_heading(text))
 
@@ -246,8 +246,9 @@ def _reason(error: Exception) -> str:
 
 
 def _pdf_title(reader: PdfReader) -> str:
-    title = reader.metadata.title if reader.metadata else None
-    return " ".join(_storable(str(title)).split()) if title else ""
+    """The title that an author set; what programs put there by themselves says nothing about the text."""
+    title = _collapsed(_storable(str(reader.metadata.title or ""))) if reader.metadata else ""
+    return "" if title.lower().startswith(("untitled", "microsoft word -")) else title
 
 
 def _storable(text: str) -> str:
