@@ -253,7 +253,9 @@ class Database:
     def insert_once(self, connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
         """Insert a row; False when a unique key of the table is taken and nothing was written."""
         insert = sqlite_insert if self.is_sqlite else postgresql_insert
-        return connection.execute(insert(table).values(dict(values)).on_conflict_do_nothing()).rowcount == 1
+        statement = insert(table).values(dict(values)).on_conflict_do_nothing()
+        # without the option PostgreSQL's count is lost
+        return connection.execute(statement.execution_options(preserve_rowcount=True)).rowcount == 1
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
