@@ -9,6 +9,7 @@ from pathlib import Path
 # before anything imports the libraries that read them
 os.environ.update(
     HF_HUB_OFFLINE="1",
+    OMP_NUM_THREADS="1",  # the tests run in parallel processes; torch threads would fight over the cores
     HF_HUB_DISABLE_TELEMETRY="1",
     DO_NOT_TRACK="1",
     ANONYMIZED_TELEMETRY="False",
@@ -20,8 +21,8 @@ os.environ.update(
 
 import hypothesis
 import pytest
-import sqlalchemy
 import pytest_socket
+import sqlalchemy
 
 from ragpool.db import Database
 from ragpool.models import Embedder, LocalModel, load_embedder
