@@ -99,13 +99,14 @@ class EffortPreset(_Section):
     max_rounds: int
     token_budget: int
     deadline: float
-    threshold: float
+    threshold: float  # the judge's probability from which the evidence counts as complete
+    abstain: float  # the probability below which no answer is tried
 
 
 EFFORTS: dict[Effort, EffortPreset] = {
-    "low": EffortPreset(max_rounds=1, token_budget=6_000, deadline=60, threshold=0.4),
-    "medium": EffortPreset(max_rounds=3, token_budget=16_000, deadline=180, threshold=0.5),
-    "high": EffortPreset(max_rounds=5, token_budget=48_000, deadline=600, threshold=0.7),
+    "low": EffortPreset(max_rounds=1, token_budget=6_000, deadline=60, threshold=0.4, abstain=0.1),
+    "medium": EffortPreset(max_rounds=3, token_budget=16_000, deadline=180, threshold=0.5, abstain=0.1),
+    "high": EffortPreset(max_rounds=5, token_budget=48_000, deadline=600, threshold=0.7, abstain=0.1),
 }
 
 

@@ -77,6 +77,8 @@ def stands_in(value: str, contexts: Sequence[Context]) -> bool:
 class SlotReader(Protocol):
     """Reads the answer to ``query`` (a look-up or a whole question) from ``contexts``."""
 
+    name: str
+
     def read(self, query: str, contexts: Sequence[Context]) -> Reading: ...
 
 

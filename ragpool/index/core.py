@@ -137,6 +137,11 @@ class Index:
         return self._version
 
     @property
+    def database(self) -> Database:
+        """The SQL store behind the index; the pools live in it too."""
+        return self._database
+
+    @property
     def embedder(self) -> Embedder:
         """The embedder, loaded on first use. Raises EmbedderMismatchError when the index was built with another."""
         with self._mutex:

@@ -87,6 +87,10 @@ class Pool:
         """This run's queries in the order in which they were committed."""
         return tuple(query for _, query in self._steps().queries)
 
+    def queries_of(self, round: int) -> tuple[Query, ...]:
+        """The queries of one committed round."""
+        return tuple(query for number, query in self._steps().queries if number == round)
+
     def asked(self, text: str) -> bool:
         """Whether this run has sent a query with the same normal form."""
         return query_key(text) in self._steps().keys

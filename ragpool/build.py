@@ -1,0 +1,91 @@
+"""Settings to the parts of the loop. The one place where implementations are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ragpool import __version__, models, prompts
+from ragpool.closing import SlotCloser
+from ragpool.distil import Distiller
+from ragpool.feedback import load_judge
+from ragpool.generate import ChatGenerator, Generator, SlotGenerator
+from ragpool.index import Index
+from ragpool.pipeline import Steps
+from ragpool.plan import Planner, PromptedPlanner, RulePlanner, TrainedPlanner
+from ragpool.refine import Refiner, TitleIndex
+from ragpool.retrieve import retriever
+from ragpool.settings import Settings
+from ragpool.slots import PromptedReader, SlotReader, TrainedReader
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from ragpool.models import LocalModel
+
+
+_PROMPTS = ("plan", "read", "triples", "extract", "answer", "judge")
+
+
+def build(settings: Settings, index: Index, chat: BaseChatModel | None = None) -> Steps:
+    """The steps of the loop over an open index.
+
+    With the embedded model the planner, the reader and the generator are the small trained ones; with any other
+    model (named in the settings, or handed over as ``chat``) they are prompts to it. Raises SettingsError or
+    MissingExtraError when a model cannot be had.
+    """
+    distiller = Distiller(index.embedder)
+    trained = chat is None and settings.models.chat == models.EMBEDDED
+    planner: Planner
+    reader: SlotReader
+    generator: Generator
+    count: Callable[[str], int]
+    if trained:
+        local = _embedded(settings)
+        planner, reader, generator = TrainedPlanner(local), TrainedReader(local), SlotGenerator(distiller)
+        name, count = f"{local.name}@{local.version}", local.count_tokens
+    else:
+        chat = chat or models.load_chat(settings.models)
+        name, count = _chat_name(settings, chat), _approximate_tokens
+        planner, reader = PromptedPlanner(chat), PromptedReader(chat)
+        generator = ChatGenerator(chat, f"chat:{name}", distiller)
+    if settings.planner.kind == "rules":
+        planner = RulePlanner()
+    judge = load_judge(settings, embedder=index.embedder, chat=chat)
+    return Steps(
+        index=index,
+        retriever=retriever(index, settings),
+        planner=planner,
+        reader=reader,
+        distiller=distiller,
+        closer=SlotCloser(distiller),
+        judge=judge,
+        refiner=Refiner(distiller, TitleIndex([document.title for document in index.documents()])),
+        generator=generator,
+        count_tokens=count,
+        models={
+            "ragpool": __version__,
+            "chat": name,
+            "embedder": f"{index.embedder.name}@{index.embedder.version}",
+            "planner": planner.name,
+            "reader": reader.name,
+            "judge": judge.name,
+            "generator": generator.name,
+        },
+        prompts={name: prompts.load(name).sha for name in _PROMPTS},
+    )
+
+
+def _embedded(settings: Settings) -> LocalModel:
+    local = models.local_model(settings.models)
+    assert local is not None  # the embedded model is always local
+    return local
+
+
+def _chat_name(settings: Settings, chat: BaseChatModel) -> str:
+    return settings.models.chat if settings.models.chat != models.EMBEDDED else type(chat).__name__
+
+
+def _approximate_tokens(text: str) -> int:
+    """Four characters a token: a remote model's tokeniser is not here."""
+    return len(text) // 4 + 1

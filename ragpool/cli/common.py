@@ -1,0 +1,89 @@
+"""What several commands share: options, settings from the line, progress bars, JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ragpool.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ragpool.settings import Settings
+
+Store = Annotated[Path, typer.Option("--store", help="The folder of the index and the pools.")]
+Config = Annotated[Path | None, typer.Option("--config", help="A settings file (default: ragpool.toml, if there).")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, as in --set retrieve.k=5; may be repeated.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")]
+Model = Annotated[
+    str | None, typer.Option("--model", help="embedded, a local folder, or provider:model[@base_url].")
+]
+EffortOption = Annotated[str | None, typer.Option("--effort", help="low, medium or high.")]
+MethodOption = Annotated[str | None, typer.Option("--method", help="ragpool (the loop) or single (one search).")]
+
+DEFAULT_STORE = Path(".ragpool")
+
+
+def settings_from(
+    config: Path | None,
+    assignments: list[str] | None = None,
+    *,
+    model: str | None = None,
+    effort: str | None = None,
+    method: str | None = None,
+) -> Settings:
+    """Settings with the line's options laid over file and environment."""
+    from ragpool.settings import Settings
+
+    tree: dict[str, Any] = {}
+    for assignment in assignments or []:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name:
+            raise SettingsError(f"--set {assignment}: write it as name=value, for example --set retrieve.k=5")
+        *parents, leaf = name.split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[leaf] = _value(value)
+    if model is not None:
+        tree.setdefault("models", {})["chat"] = model
+    tree.update({k: v for k, v in (("effort", effort), ("method", method)) if v is not None})
+    return Settings.load(config, **tree)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def console() -> Console:
+    """Where progress and tables for people go when standard output is for data."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error; the yielded function takes (done, total). Plain lines where it is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console()) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

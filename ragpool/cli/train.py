@@ -1,0 +1,50 @@
+"""ragpool train judge|plan|reader."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ragpool.cli.common import Json, console, print_json
+
+app = typer.Typer(help="Train the small models that ship with ragpool, or your own on your data.", no_args_is_help=True)
+
+Files = Annotated[list[Path], typer.Argument(help="Data sets in the HotpotQA, 2WikiMultihopQA or MuSiQue format.")]
+Out = Annotated[Path, typer.Option("--out", help="The folder for the weights and their card.")]
+Seed = Annotated[int, typer.Option("--seed")]
+
+
+@app.command("judge")
+def judge(files: Files, out: Out, seed: Seed = 0, as_json: Json = False) -> None:
+    """The feedback model: is a set of passages enough to answer? Minutes on two cores."""
+    _train("judge", files, out, seed, as_json)
+
+
+@app.command("plan")
+def plan(files: Files, out: Out, seed: Seed = 0, as_json: Json = False) -> None:
+    """The adapter that turns a question into look-ups. About 20 minutes on two cores; goes on after a kill."""
+    _train("plan", files, out, seed, as_json)
+
+
+@app.command("reader")
+def reader(files: Files, out: Out, seed: Seed = 0, as_json: Json = False) -> None:
+    """The adapter that reads a short answer out of evidence. About 30 minutes on two cores; goes on after a kill."""
+    _train("reader", files, out, seed, as_json)
+
+
+def _train(name: str, files: list[Path], out: Path, seed: int, as_json: bool) -> None:
+    from ragpool.errors import InputError
+
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"{file}: no such file; give data sets in the HotpotQA, 2Wiki or MuSiQue format")
+    err = console()
+    module = importlib.import_module(f"ragpool.training.{name}")
+    figures: dict[str, Any] = module.train(files, out, seed=seed, log=lambda line: err.print(line, highlight=False))
+    if as_json:
+        print_json(figures)
+    else:
+        typer.echo(f"weights and card in {out}; to use them: --set {name}.weights={out}")

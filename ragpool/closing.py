@@ -1,0 +1,116 @@
+"""Evidence closes slots: each look-up of the plan is read from the passages that bear on it.
+
+A triple can be read once the slots in its subject are bound. The reader sees only the few sentences that bear on
+the look-up, never the whole pool, and what it says must stand in them: the sentence that says so becomes the
+binding's quote.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ragpool.distil import Distiller, Sentence, best_spans, content_words, fold, overlap
+from ragpool.plan import fill, slots_in
+from ragpool.slots import Reading, subquestion
+from ragpool.types import Binding, Evidence, Question, Triple
+
+Context = tuple[str, str]
+Read = Callable[[str, Sequence[Context]], Reading]
+
+FIRM = 0.6  # a binding of this confidence is not read again when new evidence comes in
+_TITLE_BONUS = 0.6
+_MENTION_BONUS = 0.3
+_BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A passage that may close a triple, with its ranked sentences."""
+
+    evidence: Evidence
+    sentences: tuple[Sentence, ...]
+    score: float
+
+
+def filled(triple: Triple, bindings: Sequence[Binding]) -> Triple | None:
+    """The triple with bound values in its subject and relation; None while one of those slots is open."""
+    values = {b.slot: b.value for b in bindings}
+    subject, relation = fill(triple.subject, values), fill(triple.relation, values)
+    if slots_in(subject) or slots_in(relation):
+        return None
+    return Triple(subject, relation, triple.object)
+
+
+def is_about(subject: str, title: str) -> bool:
+    """Whether a passage of this title is the subject's own, bracketed disambiguation aside."""
+    return fold(_BRACKETS.sub("", title)).strip() == fold(_BRACKETS.sub("", subject)).strip()
+
+
+class SlotCloser:
+    """Closes the slots of a question's plan from evidence.
+
+    ``passages`` and ``sentences`` bound what the reader is shown for one look-up; a value read with less than
+    ``minimum`` confidence leaves the slot open.
+    """
+
+    def __init__(
+        self, distiller: Distiller, *, passages: int = 4, sentences: int = 3, minimum: float = 0.35
+    ) -> None:
+        self._distiller = distiller
+        self._passages = passages
+        self._sentences = sentences
+        self._minimum = minimum
+
+    def close(
+        self, question: Question, evidence: Sequence[Evidence], known: Sequence[Binding], read: Read
+    ) -> tuple[Binding, ...]:
+        """All bindings that hold now, in the order of the plan. ``known`` are those of the round before."""
+        before = {b.slot: b for b in known if b.confidence >= FIRM}
+        bindings: list[Binding] = []
+        for triple in question.triples:
+            lookup = filled(triple, bindings)
+            if lookup is None:
+                continue
+            binding = before.get(lookup.object) or self._read(lookup, evidence, read)
+            if binding is not None:
+                bindings.append(binding)
+        return tuple(bindings)
+
+    def candidates(self, lookup: Triple, evidence: Sequence[Evidence]) -> list[Candidate]:
+        """The passages that mention the look-up's subject, the most likely first."""
+        ranked = self._distiller.rank(f"{lookup.subject} {lookup.relation}", evidence)
+        subject = content_words(lookup.subject)
+        found = []
+        for item, sentences in zip(evidence, ranked, strict=True):
+            mention = overlap(subject, content_words(f"{item.title} {item.text}"))
+            if not sentences or (subject and mention < 0.5):
+                continue
+            score = max(s.score for s in sentences) + _MENTION_BONUS * mention
+            if is_about(lookup.subject, item.title):
+                score += _TITLE_BONUS
+            found.append(Candidate(item, tuple(sentences), score))
+        return sorted(found, key=lambda c: (-c.score, c.evidence.passage_id))
+
+    def _read(self, lookup: Triple, evidence: Sequence[Evidence], read: Read) -> Binding | None:
+        candidates = self.candidates(lookup, evidence)[: self._passages]
+        if not candidates:
+            return None
+        chosen = [(c, _chosen(c, self._sentences)) for c in candidates]
+        contexts = [(c.evidence.title, " ".join(sentences)) for c, sentences in chosen]
+        reading = read(subquestion(lookup), contexts)
+        if reading.value is None or reading.confidence < self._minimum:
+            return None
+        for candidate, sentences in chosen:
+            for sentence in sentences:
+                if fold(reading.value) in fold(sentence):
+                    return Binding(
+                        lookup.object, reading.value, candidate.evidence.passage_id, sentence, reading.confidence
+                    )
+        return None
+
+
+def _chosen(candidate: Candidate, keep: int) -> list[str]:
+    text = candidate.evidence.text
+    return [text[s.start : s.end] for s in best_spans(candidate.sentences, keep)]

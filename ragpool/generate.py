@@ -1,0 +1,244 @@
+"""Question and packed evidence to a short answer whose citations were checked.
+
+Two generators: ``SlotGenerator`` for the embedded model, which answers from the closed slots and else asks the
+trained reader, and ``ChatGenerator`` for any LangChain chat model. Both abstain when the evidence is not there.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Generator as Steps
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from ragpool import prompts
+from ragpool.closing import Read
+from ragpool.distil import Distiller, Sentence, content_words, fold, overlap
+from ragpool.plan import slots_in
+from ragpool.types import (
+    AnswerStatus,
+    Binding,
+    Citation,
+    Draft,
+    Evidence,
+    Judgement,
+    Operation,
+    Question,
+    Usage,
+)
+from ragpool.values import compare, supports
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+NOT_FOUND = "NOT FOUND"
+UNVERIFIED = "[unverified]"
+_MARKER = re.compile(r"\[(\d{1,3})\]")
+
+Written = tuple[Draft, Usage]
+
+
+class Generator(Protocol):
+    """Writes the answer. Yields pieces of text as they come; returns the checked draft and what it cost.
+
+    ``context`` is the evidence in the order of its numbers: [1] is ``context[0]``.
+    """
+
+    name: str
+
+    def generate(
+        self, question: Question, context: Sequence[Evidence], judgement: Judgement, read: Read
+    ) -> Steps[str, None, Written]: ...
+
+
+def abstention() -> Draft:
+    """The draft that says nothing was found."""
+    return Draft("", "", (), AnswerStatus.INSUFFICIENT)
+
+
+class SlotGenerator:
+    """Answers from the closed slots of the plan; where they do not reach, from the reader over the context.
+
+    Comparisons are made in code over the values of the final slots, and both sources are cited.
+    """
+
+    name = "slots@1"
+
+    def __init__(self, distiller: Distiller, *, passages: int = 6, minimum: float = 0.3) -> None:
+        self._distiller = distiller
+        self._passages = passages
+        self._minimum = minimum
+
+    def generate(
+        self, question: Question, context: Sequence[Evidence], judgement: Judgement, read: Read
+    ) -> Steps[str, None, Written]:
+        found = self._from_slots(question, judgement.bindings)
+        usage = Usage()
+        if found is None:
+            found, usage = self._from_reader(question, context, judgement.bindings, read)
+        if found is None:
+            return abstention(), usage
+        value, sources = found
+        citations = _cite(sources, context)
+        text = f"{value} {''.join(f'[{c.marker}]' for c in citations)}".strip()
+        if not any(c.supported for c in citations):
+            text = f"{text} {UNVERIFIED}"
+        yield text
+        return Draft(text, value, citations), usage
+
+    def _from_slots(
+        self, question: Question, bindings: Sequence[Binding]
+    ) -> tuple[str, list[tuple[str, str, str]]] | None:
+        """The answer and its (value, passage id, quote) sources, when every final slot is closed."""
+        bound = {b.slot: b for b in bindings}
+        finals = final_slots(question)
+        if not finals or any(slot not in bound for slot in finals):
+            return None
+        sources = [(b.value, b.passage_id, b.quote) for b in bindings]
+        if question.operation is Operation.LOOKUP:
+            return bound[finals[-1]].value, sources
+        value = compare(question.operation, question.compared, [bound[slot].value for slot in finals])
+        return None if value is None else (value, sources)
+
+    def _from_reader(
+        self, question: Question, context: Sequence[Evidence], bindings: Sequence[Binding], read: Read
+    ) -> tuple[tuple[str, list[tuple[str, str, str]]] | None, Usage]:
+        shown = list(context[: self._passages])
+        if not shown:
+            return None, Usage()
+        sentences = self._distiller.rank(question.text, shown)
+        contexts = [(e.title, " ".join(e.sentences)) for e in shown]
+        reading = read(question.text, contexts)
+        if reading.value is None or reading.confidence < self._minimum:
+            return None, reading.usage
+        sources = [(b.value, b.passage_id, b.quote) for b in bindings]
+        sources += _locate(reading.value, question, shown, sentences)
+        return (reading.value, sources), reading.usage
+
+
+def final_slots(question: Question) -> tuple[str, ...]:
+    """The slots no other triple goes on from, in the order of the plan: they hold the answer."""
+    used = {slot for t in question.triples for slot in (*slots_in(t.subject), *slots_in(t.relation))}
+    return tuple(t.object for t in question.triples if t.object not in used)
+
+
+def _locate(
+    value: str, question: Question, shown: Sequence[Evidence], ranked: Sequence[Sequence[Sentence]]
+) -> list[tuple[str, str, str]]:
+    """Where a read value stands: the best sentence with it, and the passage that leads to that one.
+
+    A yes or no stands nowhere; it is supported by the best sentences of the passages that the question names.
+    """
+    if fold(value) in ("yes", "no"):
+        named = [
+            (e, s) for e, s in zip(shown, ranked, strict=True) if overlap(content_words(e.title), content_words(question.text)) == 1
+        ]
+        leading = [(e, max(s, key=lambda one: one.score)) for e, s in named if s]
+        return [("", e.passage_id, sentence.text) for e, sentence in leading[:2]]
+    holding = [
+        (sentence.score, e, sentence)
+        for e, sentences in zip(shown, ranked, strict=True)
+        for sentence in sentences
+        if fold(value) in fold(sentence.text)
+    ]
+    if not holding:
+        return []
+    _, source, sentence = max(holding, key=lambda h: h[0])
+    sources = [(value, source.passage_id, sentence.text)]
+    title = fold(re.sub(r"\s*\([^)]*\)$", "", source.title))
+    for e, sentences in zip(shown, ranked, strict=True):
+        if e.passage_id == source.passage_id or not title:
+            continue
+        naming = [s for s in sentences if title in fold(s.text)]
+        if naming:  # the bridge: a passage that names the one with the answer
+            best = max(naming, key=lambda s: s.score)
+            return [("", e.passage_id, best.text), *sources]
+    return sources
+
+
+def _cite(sources: Sequence[tuple[str, str, str]], context: Sequence[Evidence]) -> tuple[Citation, ...]:
+    """Citations in the order of the sources, one for each passage and quote, checked against the stored text."""
+    number = {e.passage_id: n for n, e in enumerate(context, start=1)}
+    by_id = {e.passage_id: e for e in context}
+    citations: dict[str, Citation] = {}
+    for value, passage_id, quote in sources:
+        if passage_id not in by_id or passage_id in citations:
+            continue
+        evidence = by_id[passage_id]
+        verbatim = quote in evidence.text
+        supported = verbatim and (not value or supports(f"{evidence.title} {quote}", value))
+        citations[passage_id] = Citation(number[passage_id], evidence.document_id, passage_id, quote, supported)
+    return tuple(citations.values())
+
+
+class ChatGenerator:
+    """Answers with a chat model over the packed passages; streams; [n] markers are checked after.
+
+    Raises TransientModelError when the model is not reached, ModelError when it fails otherwise.
+    """
+
+    def __init__(self, chat: BaseChatModel, name: str, distiller: Distiller) -> None:
+        self.name = name
+        self._chat = chat
+        self._distiller = distiller
+
+    def generate(
+        self, question: Question, context: Sequence[Evidence], judgement: Judgement, read: Read
+    ) -> Steps[str, None, Written]:
+        from langchain_core.messages import AIMessageChunk, HumanMessage
+
+        nonce = secrets.token_hex(8)
+        passages = "\n".join(
+            f"<<<{nonce} {n}>>>\n{e.title}: {' '.join(e.sentences)}" for n, e in enumerate(context, start=1)
+        )
+        prompt = prompts.load("answer").fill(
+            nonce=nonce, passages=f"{passages}\n<<<{nonce} end>>>", question=question.text
+        )
+        whole: AIMessageChunk | None = None
+        for chunk in self._chat.stream([HumanMessage(prompt)]):
+            if isinstance(chunk, AIMessageChunk):
+                whole = chunk if whole is None else whole + chunk
+                if chunk.text:
+                    yield chunk.text
+        text = "" if whole is None else str(whole.text).strip()
+        counted = whole.usage_metadata if whole is not None else None
+        usage = Usage(
+            1,
+            counted["input_tokens"] if counted else len(prompt) // 4,
+            counted["output_tokens"] if counted else len(text) // 4,
+        )
+        if not text or NOT_FOUND.casefold() in text.casefold():
+            return abstention(), usage
+        return check(text, question, context, self._distiller), usage
+
+
+def check(text: str, question: Question, context: Sequence[Evidence], distiller: Distiller) -> Draft:
+    """Check each [n] of a written answer against passage n: markers that point nowhere are taken out, a claim
+
+    whose numbers and names do not stand in the passages it cites is marked UNVERIFIED.
+    """
+    claims = re.findall(r".*?(?:(?:\[\d{1,3}\]\s*)+|$)", text, flags=re.DOTALL)
+    citations: dict[int, Citation] = {}
+    checked: list[str] = []
+    for claim in (c for c in claims if c.strip()):
+        words = _MARKER.sub("", claim).strip(" .,;\n")
+        markers = [int(m) for m in _MARKER.findall(claim) if 1 <= int(m) <= len(context)]
+        quotes = {m: _best_quote(f"{question.text} {words}", words, context[m - 1], distiller) for m in markers}
+        together = " ".join(f"{context[m - 1].title} {q}" for m, q in quotes.items())
+        yes_or_no = fold(words) in ("yes", "no")
+        supported = bool(markers) and (yes_or_no or supports(f"{together} {question.text}", words))
+        for m, quote in quotes.items():
+            source = context[m - 1]
+            citations.setdefault(m, Citation(m, source.document_id, source.passage_id, quote, supported))
+        marks = "".join(f"[{m}]" for m in markers)
+        checked.append(f"{words} {marks}".strip() + ("" if supported else f" {UNVERIFIED}"))
+    short = re.sub(r"\s+([.,;])", r"\1", _MARKER.sub("", text)).strip().rstrip(".")
+    return Draft(" ".join(checked), short, tuple(citations.values()))
+
+
+def _best_quote(query: str, words: str, evidence: Evidence, distiller: Distiller) -> str:
+    ranked = distiller.rank(query, [evidence])[0]
+    wanted = content_words(words)
+    best = max(ranked, key=lambda s: (overlap(wanted, content_words(s.text)), s.score), default=None)
+    return best.text if best is not None else evidence.text

@@ -1,0 +1,286 @@
+"""The loop, once: retrieve, pool, judge, refine, and only then generate.
+
+``run`` is a plain synchronous generator of events. Each round is committed to the pool before anything else
+happens, and each model call inside a round is committed by itself, so a run that is killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Generator as Writing
+from dataclasses import dataclass, field, replace
+
+from ragpool.closing import SlotCloser
+from ragpool.distil import Distiller
+from ragpool.errors import ModelError, TransientModelError
+from ragpool.events import Answered, Event, Judged, Pooled, Refined, Retrieved, Started, Stopped, Token
+from ragpool.feedback import Judge
+from ragpool.generate import Generator, Written, abstention
+from ragpool.index import Index
+from ragpool.plan import Planner
+from ragpool.pool import Pool
+from ragpool.refine import Refiner, order, pack
+from ragpool.retrieve import PassageRetriever
+from ragpool.screen import screen
+from ragpool.settings import Settings
+from ragpool.slots import Reading, SlotReader
+from ragpool.types import (
+    AnswerStatus,
+    Evidence,
+    EvidenceStatus,
+    Hit,
+    Judgement,
+    Query,
+    Question,
+    Span,
+    StopReason,
+    Usage,
+)
+
+Cancelled = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What the loop is made of. Every part is replaceable; each does one thing."""
+
+    index: Index
+    retriever: PassageRetriever
+    planner: Planner
+    reader: SlotReader
+    distiller: Distiller
+    closer: SlotCloser
+    judge: Judge
+    refiner: Refiner
+    generator: Generator
+    count_tokens: Callable[[str], int]
+    models: Mapping[str, str] = field(default_factory=dict)
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+
+def run(pool: Pool, steps: Steps, settings: Settings, cancelled: Cancelled = lambda: False) -> Iterator[Event]:
+    """Answer the pool's question, from the last committed step on. The last event is always Answered.
+
+    Raises what a step raises (RagpoolError and the model's own); what was committed stays, and a second ``run``
+    of the same pool goes on from there. ``cancelled`` is asked between steps.
+    """
+    return _Run(pool, steps, settings, cancelled).events()
+
+
+class _Run:
+    """The state of one run: everything that matters is in the pool, this holds what is derived from it."""
+
+    def __init__(self, pool: Pool, steps: Steps, settings: Settings, cancelled: Cancelled) -> None:
+        self.pool = pool
+        self.steps = steps
+        self.settings = settings
+        self.limits = settings.preset
+        self.cancelled = cancelled
+        self.started = time.monotonic()
+        self.question = Question(pool.question_text)
+        self.trouble: tuple[str, ...] = ()  # a step that failed for good, said in the answer
+
+    def events(self) -> Iterator[Event]:
+        if self.pool.answer is not None:
+            yield Started(self.pool.run_id, self.pool.question or self.question, self.pool.last_round)
+            yield Answered(self.pool.answer)
+            return
+        if self.settings.method == "single":
+            loop = self._round_zero()
+        else:
+            self.question = self._planned()
+            loop = self._guarded()
+        yield Started(self.pool.run_id, self.question, self.pool.last_round)
+        reason = yield from loop
+        yield Stopped(max(self.pool.last_round, 0), reason)
+        yield from self._answer(reason)
+
+    # -- the loop ---------------------------------------------------------------------------------------------------
+
+    def _guarded(self) -> Writing[Event, None, StopReason]:
+        """The rounds; when a model fails for good, what the pool holds by then (round 0 at least) is answered from."""
+        try:
+            return (yield from self._rounds())
+        except TransientModelError:
+            raise
+        except ModelError as error:
+            if self.pool.last_round < 0:
+                raise
+            self.trouble = (str(error),)
+            return StopReason.ERROR
+
+    def _rounds(self) -> Writing[Event, None, StopReason]:
+        """Rounds until a stop reason is found, which is returned."""
+        judged = dict(self.pool.judgements)
+        number = max(self.pool.last_round, 0)
+        queries: tuple[Query, ...] = (Query(self.question.text, "question"),)
+        while True:
+            if number > self.pool.last_round:
+                yield from self._retrieve(number, queries)
+            judgement = judged.get(number)
+            if judgement is None:
+                judgement = self._judge(number)
+            yield Judged(number, judgement)
+            reason = self._stop(number, judgement)
+            if reason is not None:
+                return reason
+            queries = self.steps.refiner.refine(self.question, judgement, self.pool.admitted, self.pool.asked)
+            if not queries:
+                return StopReason.REPEATED_QUERY
+            yield Refined(number, queries)
+            number += 1
+
+    def _round_zero(self) -> Writing[Event, None, StopReason]:
+        if self.pool.last_round < 0:
+            yield from self._retrieve(0, (Query(self.question.text, "question"),))
+        return StopReason.MAX_ROUNDS
+
+    def _stop(self, number: int, judgement: Judgement) -> StopReason | None:
+        if judgement.sufficient:
+            return StopReason.SUFFICIENT
+        if self.cancelled():
+            return StopReason.CANCELLED
+        if number > 0 and not any(e.round == number for e in self.pool.admitted):
+            return StopReason.NO_NEW_EVIDENCE
+        if number >= self.limits.max_rounds:
+            return StopReason.MAX_ROUNDS
+        if self.pool.usage.tokens >= self.limits.token_budget:
+            return StopReason.TOKEN_BUDGET
+        if self.pool.seconds + time.monotonic() - self.started >= self.limits.deadline:
+            return StopReason.DEADLINE
+        return None
+
+    # -- the steps of a round ---------------------------------------------------------------------------------------
+
+    def _planned(self) -> Question:
+        if self.pool.question is not None:
+            return self.pool.question
+        begun = time.monotonic()
+        question, usage = self.steps.planner.plan(self.pool.question_text)
+        self.pool.save_plan(question, usage, time.monotonic() - begun)
+        return question
+
+    def _retrieve(self, number: int, queries: Sequence[Query]) -> Iterator[Event]:
+        begun = time.monotonic()
+        known = set(self.pool.passage_ids)
+        candidates: list[Evidence] = []
+        for query in queries:
+            hits = self._hits(number, query, frozenset(known))
+            known.update(hit.passage.id for hit in hits)
+            candidates += self._distilled(number, query, hits)
+            yield Retrieved(number, query, hits)
+        usage = Usage(retrievals=len(queries))
+        written = self.pool.add(number, queries, candidates, usage, time.monotonic() - begun)
+        yield Pooled(number, written)
+
+    def _hits(self, number: int, query: Query, known: frozenset[str]) -> tuple[Hit, ...]:
+        if query.kind == "bridge":
+            own = [p for p in self.steps.index.by_title(query.text) if p.id not in known]
+            return tuple(Hit(p, 1.0, "title") for p in own[: self.settings.retrieve.gap_k])
+        k = self.settings.retrieve.k if number == 0 else self.settings.retrieve.gap_k
+        return self.steps.retriever.retrieve(query.text, k=k, exclude=known)
+
+    def _distilled(self, number: int, query: Query, hits: Sequence[Hit]) -> list[Evidence]:
+        found = [
+            Evidence(
+                hit.passage.id,
+                hit.passage.document_id,
+                hit.passage.title,
+                hit.passage.text,
+                (Span(0, len(hit.passage.text)),),
+                number,
+                query.text,
+                hit.score,
+                query.gap,
+                *_screened(hit.passage.search_text),
+                metadata=hit.passage.metadata,
+            )
+            for hit in hits
+        ]
+        about = query.gap if query.gap and query.kind == "bridge" else query.text
+        spans = self.steps.distiller.distil(about, found)
+        return [replace(e, spans=kept) for e, kept in zip(found, spans, strict=True)]
+
+    def _judge(self, number: int) -> Judgement:
+        begun = time.monotonic()
+        known = self.pool.judgements[-1][1].bindings if self.pool.judgements else ()
+        bindings = self.steps.closer.close(self.question, self.pool.admitted, known, self._read)
+        judgement, usage = self.steps.judge.judge(self.question, self.pool.admitted, bindings)
+        threshold = self.limits.threshold
+        judgement = replace(judgement, sufficient=judgement.sufficient and judgement.probability >= threshold)
+        self.pool.save_judgement(number, judgement, usage, time.monotonic() - begun)
+        return judgement
+
+    def _read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
+        """The reader's answer, from the pool when this very prompt was already paid for."""
+        prompt = json.dumps([self.steps.reader.name, query, contexts], ensure_ascii=False)
+        key = hashlib.sha256(prompt.encode()).hexdigest()
+        stored = self.pool.recall(key)
+        if stored is not None:
+            return Reading(stored["value"], stored["confidence"], Usage())
+        begun = time.monotonic()
+        reading = self.steps.reader.read(query, contexts)
+        output = {"query": query, "value": reading.value, "confidence": reading.confidence}
+        self.pool.record(key, "read", output, reading.usage, time.monotonic() - begun)
+        return replace(reading, usage=Usage())  # counted where it is recorded
+
+    # -- the answer -------------------------------------------------------------------------------------------------
+
+    def _answer(self, reason: StopReason) -> Iterator[Event]:
+        begun = time.monotonic()
+        judgement = self.pool.judgements[-1][1] if self.pool.judgements else Judgement(False, 0.0, judge="none")
+        given = self._packed(judgement)
+        draft, usage = abstention(), Usage()
+        if reason is not StopReason.CANCELLED and not self._hopeless(judgement):
+            writing = self.steps.generator.generate(self.question, given, judgement, self._read)
+            draft, usage = yield from _tokens(writing)
+        status = draft.status
+        complete = reason is StopReason.SUFFICIENT or self.settings.method == "single"
+        if status is AnswerStatus.ANSWERED and not complete:
+            status = AnswerStatus.PARTIAL
+        missing = () if status is AnswerStatus.ANSWERED else tuple(gap.text for gap in judgement.gaps)
+        answer = self.pool.save_answer(
+            answer=draft.answer,
+            text=draft.text,
+            status=status,
+            stop_reason=reason,
+            rounds=self.pool.last_round + 1,
+            citations=draft.citations,
+            given=[e.passage_id for e in given],
+            missing=missing + self.trouble,
+            usage=usage,
+            seconds=time.monotonic() - begun,
+        )
+        yield Answered(answer)
+
+    def _hopeless(self, judgement: Judgement) -> bool:
+        """Too little evidence to answer even in part."""
+        return self.settings.method != "single" and judgement.probability < self.limits.abstain
+
+    def _packed(self, judgement: Judgement) -> list[Evidence]:
+        admitted = self.pool.admitted
+        if self.settings.method != "single":
+            admitted = tuple(order(self.question, judgement.bindings, admitted, self.steps.distiller))
+        return pack(
+            admitted,
+            max_passages=self.settings.generator.max_passages,
+            budget=self.settings.generator.context_tokens,
+            count=self.steps.count_tokens,
+        )
+
+
+def _screened(text: str) -> tuple[EvidenceStatus, str]:
+    reason = screen(text)
+    return (EvidenceStatus.ADMITTED, "") if reason is None else (EvidenceStatus.QUARANTINED, reason)
+
+
+def _tokens(writing: Writing[str, None, Written]) -> Writing[Event, None, Written]:
+    while True:
+        try:
+            yield Token(next(writing))
+        except StopIteration as end:
+            written: Written = end.value
+            return written

@@ -1,0 +1,164 @@
+"""What is missing becomes the next queries; what is there becomes the generator's context.
+
+Queries come in three forms, tried in this order for each gap and never sent twice: the gap itself ("Ermengarde of
+Tours date of death"), passages whose title the evidence names (entity bridging), the question with the bound names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ragpool.closing import filled, is_about
+from ragpool.distil import Distiller, content_words, fold
+from ragpool.types import Binding, Evidence, Gap, Judgement, Query, Question, Triple
+
+QUERIES_A_ROUND = 4
+_BRIDGES_A_GAP = 2
+_LONGEST_TITLE = 10  # words
+_TOKEN = re.compile(r"\w+", re.UNICODE)
+_BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
+_RANK_CONSTANT = 10  # of the fusion below; small, since the first places of each look-up are what counts
+
+
+class TitleIndex:
+    """Finds the titles of a corpus that a text names."""
+
+    def __init__(self, titles: Sequence[str]) -> None:
+        self._titles: dict[tuple[str, ...], str] = {}
+        for title in titles:
+            for form in (title, _BRACKETS.sub("", title)):
+                words = tuple(_TOKEN.findall(fold(form)))
+                if words and (len(words) > 1 or len(words[0]) > 3):
+                    self._titles.setdefault(words, title)
+
+    def named_in(self, text: str) -> list[str]:
+        """Titles that stand in the text, capitalised there, the longest match at each place, in text order."""
+        tokens = [(m.group(), fold(m.group())) for m in _TOKEN.finditer(text)]
+        found: dict[str, None] = {}
+        at = 0
+        while at < len(tokens):
+            step = 1
+            first = tokens[at][0][0]
+            if not first.islower():
+                for length in range(min(_LONGEST_TITLE, len(tokens) - at), 0, -1):
+                    title = self._titles.get(tuple(folded for _, folded in tokens[at : at + length]))
+                    if title is not None:
+                        found[title] = None
+                        step = length
+                        break
+            at += step
+        return list(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Refiner:
+    """Judgement and history to the next round's queries."""
+
+    distiller: Distiller
+    titles: TitleIndex
+
+    def refine(
+        self,
+        question: Question,
+        judgement: Judgement,
+        evidence: Sequence[Evidence],
+        asked: Callable[[str], bool],
+    ) -> tuple[Query, ...]:
+        """At most QUERIES_A_ROUND queries that were not sent yet; empty when nothing new can be asked."""
+        wanted: dict[str, Query] = {}
+
+        def want(text: str, kind: str, gap: Gap) -> bool:
+            key = " ".join(text.split())
+            if not key or asked(key) or fold(key) in wanted:
+                return False
+            wanted[fold(key)] = Query(key, kind, gap.text)
+            return True
+
+        for gap in judgement.gaps or (Gap(question.text),):
+            if gap.triple is not None:
+                want(f"{gap.triple.subject} {gap.triple.relation}", "gap", gap)
+            present = {fold(e.title) for e in evidence}
+            bridges = 0
+            for title in self._bridges(question, gap, judgement.bindings, evidence):
+                if bridges == _BRIDGES_A_GAP:
+                    break
+                if fold(title) not in present and want(title, "bridge", gap):
+                    bridges += 1
+        if not wanted:
+            names = " ".join(dict.fromkeys(b.value for b in judgement.bindings))
+            for gap in judgement.gaps:
+                want(f"{question.text} {names}", "free", gap)
+        return tuple(wanted.values())[:QUERIES_A_ROUND]
+
+    def _bridges(
+        self, question: Question, gap: Gap, bindings: Sequence[Binding], evidence: Sequence[Evidence]
+    ) -> list[str]:
+        """Titles that the evidence names, those in the sentences most like the gap first."""
+        if gap.triple is not None and (own := self.titles.named_in(gap.triple.subject)):
+            return own
+        about = f"{gap.triple.subject} {gap.triple.relation}" if gap.triple else question.text
+        sentences = [s for ranked in self.distiller.rank(about, evidence) for s in ranked]
+        named_already = content_words(question.text)
+        titles: dict[str, None] = {}
+        for sentence in sorted(sentences, key=lambda s: (-s.score, s.passage_id, s.span.start))[:12]:
+            for title in self.titles.named_in(sentence.text):
+                titles[title] = None
+        # a title that the question itself names was found by round 0 if it is there at all
+        return sorted(titles, key=lambda t: content_words(t) <= named_already)
+
+
+def lookups(question: Question, bindings: Sequence[Binding]) -> list[Triple]:
+    """The triples of the plan that can be looked up, with bound names filled in."""
+    return [t for t in (filled(triple, bindings) for triple in question.triples) if t is not None]
+
+
+def order(
+    question: Question, bindings: Sequence[Binding], evidence: Sequence[Evidence], distiller: Distiller
+) -> list[Evidence]:
+    """The evidence in the order in which the generator should get it.
+
+    First the passages that closed a slot, in the plan's order; then reciprocal rank fusion over the question and
+    each look-up, a passage about the look-up's subject ranked before others.
+    """
+    by_id = {e.passage_id: e for e in evidence}
+    first = [by_id[b.passage_id] for b in bindings if b.passage_id in by_id]
+    score: dict[str, float] = dict.fromkeys(by_id, 0.0)
+    queries = [(question.text, "")] + [(f"{t.subject} {t.relation}", t.subject) for t in lookups(question, bindings)]
+    for text, subject in queries:
+        ranked = distiller.rank(text, evidence)
+        best = {
+            e.passage_id: max((s.score for s in sentences), default=0.0) + (1.0 if is_about(subject, e.title) else 0.0)
+            for e, sentences in zip(evidence, ranked, strict=True)
+        }
+        for rank, passage_id in enumerate(sorted(best, key=lambda i: (-best[i], i)), start=1):
+            score[passage_id] += 1.0 / (_RANK_CONSTANT + rank)
+    rest = sorted(evidence, key=lambda e: (-score[e.passage_id], e.passage_id))
+    return list({e.passage_id: e for e in [*first, *rest]}.values())
+
+
+def pack(
+    ordered: Sequence[Evidence],
+    *,
+    max_passages: int,
+    budget: int,
+    count: Callable[[str], int],
+    quotes: Mapping[str, Sequence[str]] | None = None,
+) -> list[Evidence]:
+    """The first ``max_passages`` of ``ordered`` whose distilled text fits ``budget`` tokens, in that order.
+
+    ``count`` gives the tokens of a text. ``quotes`` maps passage ids to sentences that must be shown beside the
+    distilled ones. A passage that does not fit is passed over, and a later, shorter one may still fit.
+    """
+    del quotes
+    given: list[Evidence] = []
+    left = budget
+    for item in ordered:
+        if len(given) == max_passages:
+            break
+        cost = count(f"{item.title} {' '.join(item.sentences)}")
+        if cost <= left:
+            given.append(item)
+            left -= cost
+    return given

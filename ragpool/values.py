@@ -1,0 +1,128 @@
+"""Dates, numbers and names in short answers, so that comparisons are made in code and claims can be checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ragpool.distil import FUNCTION_WORDS, fold
+from ragpool.types import Operation
+
+_MONTHS = {
+    name: number
+    for number, names in enumerate(
+        (
+            ("january", "jan"), ("february", "feb"), ("march", "mar"), ("april", "apr"), ("may",), ("june", "jun"),
+            ("july", "jul"), ("august", "aug"), ("september", "sept", "sep"), ("october", "oct"),
+            ("november", "nov"), ("december", "dec"),
+        ),
+        start=1,
+    )
+    for name in names
+}  # fmt: skip
+_MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
+_DATE = re.compile(
+    rf"\b(?:(?P<d1>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<m1>{_MONTH})\.?,?\s+(?P<y1>\d{{3,4}})"
+    rf"|(?P<m2>{_MONTH})\.?\s+(?P<d2>\d{{1,2}})(?:st|nd|rd|th)?,?\s+(?P<y2>\d{{3,4}})"
+    rf"|(?P<y3>\d{{4}})-(?P<m3>\d{{2}})-(?P<d3>\d{{2}})"
+    rf"|(?P<m4>{_MONTH})\.?,?\s+(?P<y4>\d{{3,4}})"
+    r"|(?P<y5>\d{3,4}))\b",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
+_SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9}
+_FACT = re.compile(r"\d[\d,.]*\d|\d|\b[^\W\d_]+\b", re.UNICODE)
+
+Date = tuple[int, int, int]
+
+
+def parse_date(text: str) -> Date | None:
+    """The first date in the text as (year, month, day), month and day 0 where not given; None without one."""
+    found = _DATE.search(text)
+    if found is None:
+        return None
+    parts = {k[0] + "": v for k, v in found.groupdict().items() if v is not None}
+    month = parts.get("m")
+    number = 0 if month is None else _MONTHS.get(month.lower(), int(month) if month.isdigit() else 0)
+    return int(parts["y"]), number, int(parts.get("d", 0))
+
+
+def parse_number(text: str) -> float | None:
+    """The first number in the text, thousands separators and "million" understood; None without one."""
+    found = _NUMBER.search(text)
+    if found is None:
+        return None
+    following = text[found.end() :].strip().split(" ", 1)[0].lower()
+    return float(found.group().replace(",", "")) * _SCALES.get(following, 1.0)
+
+
+def same(first: str, second: str) -> bool:
+    """Whether two values name the same thing: equal when folded, the same date, or one contained in the other."""
+    a, b = " ".join(_FACT.findall(fold(first))), " ".join(_FACT.findall(fold(second)))
+    if not a or not b:
+        return False
+    dates = parse_date(a), parse_date(b)
+    if dates[0] and dates[1]:
+        return _comparable(dates[0], dates[1])[0] == _comparable(dates[0], dates[1])[1]
+    return a == b or f" {a} " in f" {b} " or f" {b} " in f" {a} "
+
+
+def compare(operation: Operation, compared: Sequence[str], values: Sequence[str]) -> str | None:
+    """The answer of a comparison: one of ``compared``, "yes" or "no"; None when the values do not decide it.
+
+    ``values`` belong to ``compared`` one by one. Dates of different precision are compared as far as both go.
+    """
+    if len(values) != len(compared) or len(values) < 2:
+        return None
+    if operation is Operation.SAME:
+        return "yes" if all(same(values[0], v) for v in values[1:]) else "no"
+    if len(values) > 2:
+        return None
+    keys = _ordered_keys(operation, values)
+    if keys is None or keys[0] == keys[1]:
+        return None
+    first_is_less = keys[0] < keys[1]
+    wants_less = operation in (Operation.EARLIER, Operation.SMALLER)
+    return compared[0] if first_is_less == wants_less else compared[1]
+
+
+def facts(text: str) -> list[str]:
+    """The numbers and the capitalised words of a claim, folded: what its source must contain."""
+    words = _FACT.findall(text)
+    return [
+        fold(w) for w in words if w[0].isdigit() or (w[0].isupper() and fold(w) not in FUNCTION_WORDS)
+    ]  # fmt: skip
+
+
+def supports(source: str, claim: str) -> bool:
+    """Whether every number and name of the claim stands in the source, and something of it does."""
+    present = set(_FACT.findall(fold(source)))
+    needed = facts(claim) or [w for w in _FACT.findall(fold(claim)) if w not in FUNCTION_WORDS]
+    return bool(needed) and all(_stands_in(word, present) for word in needed)
+
+
+def _stands_in(word: str, present: set[str]) -> bool:
+    return word in present or word.removesuffix("s") in present or f"{word}s" in present
+
+
+def _ordered_keys(operation: Operation, values: Sequence[str]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    if operation in (Operation.EARLIER, Operation.LATER):
+        first, second = parse_date(values[0]), parse_date(values[1])
+        if first is None or second is None:
+            return None
+        return _comparable(first, second)
+    numbers = parse_number(values[0]), parse_number(values[1])
+    if numbers[0] is None or numbers[1] is None:
+        return None
+    return (numbers[0],), (numbers[1],)
+
+
+def _comparable(first: Date, second: Date) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Both dates cut to the precision that they share."""
+    precision = 1
+    for part in (1, 2):
+        if first[part] and second[part]:
+            precision = part + 1
+        else:
+            break
+    return first[:precision], second[:precision]
