@@ -1,0 +1,38 @@
+"""The judge that the settings name."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ragpool import models
+from ragpool.feedback.base import Judge
+from ragpool.feedback.prompted import PromptedJudge
+from ragpool.feedback.rules import RulesJudge
+from ragpool.feedback.trained import Network, TrainedJudge
+from ragpool.settings import Settings
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+logger = logging.getLogger(__name__)
+
+
+def load_judge(settings: Settings, *, embedder: models.Embedder, chat: BaseChatModel | None = None) -> Judge:
+    """The judge of ``settings.judge`` with the preset's threshold.
+
+    The prompted judge asks ``chat``, or the settings' chat model when it is None. The trained judge needs
+    the embedder that it was trained with, and loads the embedded one when the index uses another.
+    Raises SettingsError or ModelError when a model cannot be had.
+    """
+    threshold = settings.preset.threshold
+    if settings.judge.kind == "rules":
+        return RulesJudge()
+    if settings.judge.kind == "prompted":
+        return PromptedJudge(chat or models.load_chat(settings.models), threshold=threshold)
+    network = Network.load()
+    if embedder.version != network.embedder:
+        own = models.load_embedder(settings.models.model_copy(update={"embedder": models.EMBEDDED}))
+        logger.info("the judge embeds with %s, the index with %s", own.version, embedder.version)
+        embedder = own
+    return TrainedJudge(embedder, threshold=threshold, network=network)

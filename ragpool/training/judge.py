@@ -1,0 +1,195 @@
+"""``ragpool train judge``: pools from benchmark files -> features -> networks -> calibrated weights with figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ragpool.errors import InputError
+from ragpool.feedback.features import NAMES, CachedEmbedder, Embedder, Features, Vector
+from ragpool.feedback.rules import RulesJudge
+from ragpool.feedback.trained import Network
+from ragpool.training.data import Record, dev_split, read_records, training_split
+from ragpool.training.metrics import figures
+from ragpool.training.network import Recipe, calibrate, fit
+from ragpool.training.pools import Corpus, Pool, make_pools
+
+Log = Callable[[str], None]
+
+VERSION = "1"
+FOLDS = 5
+TRAIN_POOLS = 600  # about this many rounds of pools a data set, however many questions it has
+DEV_POOLS = 150
+CANDIDATES = {"logistic": Recipe(hidden=0), "networks": Recipe()}
+SHIPPED = "networks"
+SETTINGS = {"no plan": (0.0, 0.0), "plan": (1.0, 0.0), "plan and slots": (1.0, 1.0)}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Pools with their feature rows [n, features]."""
+
+    pools: tuple[Pool, ...]
+    rows: Vector
+
+    @property
+    def labels(self) -> npt.NDArray[np.bool_]:
+        return np.array([p.sufficient for p in self.pools])
+
+    def where(self, keep: Callable[[Pool], bool]) -> Table:
+        index = [i for i, p in enumerate(self.pools) if keep(p)]
+        return Table(tuple(self.pools[i] for i in index), self.rows[index])
+
+
+def train(
+    files: Sequence[Path],
+    out: Path,
+    *,
+    seed: int = 0,
+    embedder: Embedder | None = None,
+    log: Log = lambda line: None,
+) -> dict[str, Any]:
+    """Train on the training split of ``files``, measure on the held-back questions, write the judge to ``out``.
+
+    Writes model.safetensors, config.json and figures.json; returns the figures: candidate -> setting
+    -> data set -> kind of pools -> figures. ``embedder`` None is the embedded one.
+    Raises InputError when a split is empty, LoadError for a file of another format.
+    """
+    records = read_records(files)
+    if not training_split(records) or not dev_split(records):
+        raise InputError("too few questions to hold some back; give files with more questions")
+    if embedder is None:
+        from ragpool import models
+        from ragpool.settings import Settings
+
+        embedder = models.load_embedder(Settings().models)
+    cached = CachedEmbedder(embedder, size=1_000_000)
+    learn = training_table(records, cached, seed=seed, log=log)
+    dev = {name: dev_table(records, cached, setting, seed=seed) for name, setting in SETTINGS.items()}
+    log(f"{len(learn.pools)} training pools, {sum(len(t.pools) for t in dev.values())} held back")
+    result: dict[str, Any] = {"rules": {name: by_dataset(t, rules_scores(t), 0.5) for name, t in dev.items()}}
+    for name, recipe in CANDIDATES.items():
+        network = fit_network(learn, replace(recipe, seed=seed), getattr(embedder, "version", "unknown"))
+        result[name] = {s: by_dataset(t, network.probabilities(t.rows), 0.5) for s, t in dev.items()}
+        log(f"{name}: {summary(result[name])}")
+        if name == SHIPPED:
+            save(network, out)
+    (out / "figures.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def training_table(records: Sequence[Record], embedder: CachedEmbedder, *, seed: int, log: Log) -> Table:
+    """Pools of the training questions; distractors come from training questions only."""
+    pools: list[Pool] = []
+    for dataset, own in _by_dataset(training_split(records)).items():
+        log(f"{dataset}: {len(own)} training questions")
+        rounds = max(1, TRAIN_POOLS // len(own))
+        rounds = min(rounds, 8)
+        pools += make_pools(
+            own, Corpus(own, embedder), seed=seed, rounds=rounds, plan_share=0.6, binding_share=0.5
+        )
+    return _table(pools, embedder)
+
+
+def dev_table(
+    records: Sequence[Record], embedder: CachedEmbedder, setting: tuple[float, float], *, seed: int
+) -> Table:
+    """Pools of the held-back questions, over the passages of all questions."""
+    pools: list[Pool] = []
+    everything = _by_dataset(records)
+    for dataset, own in _by_dataset(dev_split(records)).items():
+        rounds = min(5, max(1, DEV_POOLS // len(own)))
+        plan, bindings = setting
+        corpus = Corpus(everything[dataset], embedder)
+        pools += make_pools(
+            own, corpus, seed=seed + 1, rounds=rounds, plan_share=plan, binding_share=bindings
+        )
+    return _table(pools, embedder)
+
+
+def fit_network(table: Table, recipe: Recipe, embedder: str) -> Network:
+    """Fit and calibrate; calibration uses logits of questions that the fold's networks did not see."""
+    labels, weights = table.labels, pool_weights(table.pools)
+    fold_of = {r: i % FOLDS for i, r in enumerate(sorted({p.record for p in table.pools}))}
+    folds = np.array([fold_of[p.record] for p in table.pools])
+    logits = np.zeros(len(labels), np.float32)
+    for fold in range(min(FOLDS, len(fold_of))):
+        inside = folds == fold
+        if inside.all():
+            continue
+        part = replace(recipe, networks=2)
+        arrays = fit(table.rows[~inside], labels[~inside], weights[~inside], part)
+        logits[inside] = Network("", "", 1.0, 0.0, arrays).logits(table.rows[inside])
+    scale, shift = calibrate(logits, labels, weights)
+    return Network(VERSION, embedder, scale, shift, fit(table.rows, labels, weights, recipe))
+
+
+def pool_weights(pools: Sequence[Pool]) -> Vector:
+    """Each data set counts the same, however many pools it has."""
+    counts: dict[str, int] = {}
+    for pool in pools:
+        counts[pool.dataset] = counts.get(pool.dataset, 0) + 1
+    return np.array([len(pools) / len(counts) / counts[p.dataset] for p in pools], np.float32)
+
+
+def save(network: Network, out: Path) -> None:
+    """model.safetensors and config.json."""
+    from safetensors.numpy import save_file
+
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(dict(network.arrays), out / "model.safetensors")
+    config = {
+        "version": network.version,
+        "embedder": network.embedder,
+        "scale": network.scale,
+        "shift": network.shift,
+        "features": list(NAMES),
+    }
+    (out / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
+def rules_scores(table: Table) -> Vector:
+    """1 or 0 by the rules judge's decision, with its coverage as the tie breaker within each."""
+    rules = RulesJudge()
+    found = [rules.judge(p.question, p.evidence, p.bindings)[0] for p in table.pools]
+    return np.array([0.5 * j.sufficient + 0.499 * j.probability for j in found], np.float32)
+
+
+def by_dataset(table: Table, probability: Vector, threshold: float) -> dict[str, Any]:
+    """Figures by data set, for the controlled and for the looped pools."""
+    result: dict[str, Any] = {}
+    for dataset in sorted({p.dataset for p in table.pools}):
+        for kind in ("controlled", "looped"):
+            keep = np.array(
+                [p.dataset == dataset and (p.kind == "looped") == (kind == "looped") for p in table.pools]
+            )
+            result.setdefault(dataset, {})[kind] = figures(probability[keep], table.labels[keep], threshold)
+    return result
+
+
+def summary(by_setting: Mapping[str, Any]) -> str:
+    """One line: macro-F1 of the controlled pools."""
+    return ", ".join(
+        f"{setting} {dataset} {kinds['controlled']['macro_f1']:.3f}"
+        for setting, sets in by_setting.items()
+        for dataset, kinds in sets.items()
+    )
+
+
+def _table(pools: Sequence[Pool], embedder: CachedEmbedder) -> Table:
+    features = Features(embedder)
+    rows = [features(p.question, p.evidence, p.bindings) for p in pools]
+    return Table(tuple(pools), np.stack(rows))
+
+
+def _by_dataset(records: Sequence[Record]) -> dict[str, list[Record]]:
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.dataset, []).append(record)
+    return groups
