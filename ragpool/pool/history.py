@@ -52,13 +52,16 @@ def load_steps(connection: sa.Connection, run_id: str) -> Steps:
     queries = rows(db.query, "id")
     calls = list(connection.execute(sa.select(db.call.c.usage).where(db.call.c.run_id == run_id)).scalars())
     steps = [*plans, *rounds, *judged]
+    usage = sum((codec.usage_from(usage) for usage in [*calls, *(row["usage"] for row in steps)]), Usage())
+    seconds = sum((row["seconds"] for row in steps), 0.0)
+    answer = next(iter(rows(db.answer)), None)
     return Steps(
         question=codec.question_from(plans[0]["question"]) if plans else None,
         rounds=tuple(row["round"] for row in rounds),
         queries=tuple((row["round"], codec.query_from(row)) for row in queries),
         keys=frozenset(row["key"] for row in queries),
         judgements=tuple((row["round"], codec.judgement_from(row)) for row in judged),
-        usage=sum((codec.usage_from(usage) for usage in [*calls, *(row["usage"] for row in steps)]), Usage()),
-        seconds=sum((row["seconds"] for row in steps), 0.0),
-        answer=next(iter(rows(db.answer)), None),
+        usage=usage if answer is None else codec.usage_from(answer["usage"]),
+        seconds=seconds if answer is None else answer["seconds"],
+        answer=answer,
     )

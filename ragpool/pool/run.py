@@ -337,12 +337,10 @@ class Pool:
         """The candidates that are new to the scope, near duplicates marked."""
         if self._known is None:
             self._known = NearDuplicates()
-        for row in self._latest.values():
-            if (
-                row.evidence.status is not EvidenceStatus.DUPLICATE
-                and row.evidence.passage_id not in self._known
-            ):
-                self._known.add(row.evidence)
+        for row in self._history:  # what was once more than a duplicate stays an original to compare with
+            found = row.evidence
+            if found.status is not EvidenceStatus.DUPLICATE and found.passage_id not in self._known:
+                self._known.add(found)
         written: dict[str, Evidence] = {}
         for candidate in candidates:
             if candidate.passage_id in self._latest or candidate.passage_id in written:
