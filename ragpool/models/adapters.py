@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ragpool.errors import ModelError
 from ragpool.models.resolve import file_digest
 from ragpool.models.runtime import quiet_transformers
 
 if TYPE_CHECKING:
-    from peft import PeftConfig, PeftModel
+    from peft import PeftConfig
     from transformers import PreTrainedModel
 
 _WEIGHTS = "adapter_model.safetensors"
@@ -26,7 +26,7 @@ class Adapters:
     def __init__(self, model: PreTrainedModel) -> None:
         self.versions: dict[str, str] = {}
         self._model = model
-        self._peft: PeftModel | None = None
+        self._peft: Any = None  # a PeftModel, whose methods reach mypy as tensors
         self._active: str | None = None
 
     def check(self, name: str | None) -> None:
@@ -76,7 +76,7 @@ class Adapters:
         if self._peft is None or name not in self._peft.peft_config:
             return
         if first:
-            self._peft.unload()  # type: ignore[operator]
+            self._peft.unload()
             self._peft = None
         else:
             self._peft.delete_adapter(name)

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ragpool.errors import ModelError, SettingsError
 from ragpool.models.resolve import Kind, fetch, resolve
@@ -47,7 +47,7 @@ class Embedder:
         self.name = version.partition("@")[0]
         self.dimension = int(model.config.hidden_size)
         self.max_tokens = max_tokens
-        self._model = model.eval()
+        self._model = cast(Any, model).eval()  # transformers leaves eval() untyped
         self._tokenizer = tokenizer
         self._lock = threading.Lock()
 
@@ -68,8 +68,8 @@ class Embedder:
         max_tokens = _read_config(folder)
         set_threads(settings)
         device = pick_device(settings.device)
-        model, tokenizer = _read_folder(folder, pick_dtype(settings.dtype, device))
-        return cls(model.to(device), tokenizer, resolved.version, max_tokens)
+        model, tokenizer = _read_folder(folder, pick_dtype(settings.dtype, device), device)
+        return cls(model, tokenizer, resolved.version, max_tokens)
 
     def embed(
         self,
@@ -161,17 +161,19 @@ def _read_config(folder: Path) -> int:
     return MAX_TOKENS
 
 
-def _read_folder(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _read_folder(
+    folder: Path, dtype: torch.dtype, device: torch.device
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     from safetensors import SafetensorError
     from transformers import AutoModel, AutoTokenizer
 
     try:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model = AutoModel.from_pretrained(folder, dtype=dtype, local_files_only=True)
+            model: Any = AutoModel.from_pretrained(folder, dtype=dtype, local_files_only=True)
     except (ValueError, OSError, KeyError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
             f"{folder} could not be loaded as an embedder ({reason}); check the folder"
         ) from error
-    return model, tokenizer
+    return model.to(device), tokenizer

@@ -73,7 +73,9 @@ def unpacked(file: Path, root: Path) -> Path | None:
     return folder
 
 
-def read_gguf(file: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def read_gguf(
+    file: Path, dtype: torch.dtype, device: torch.device
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer straight from the GGUF file: slow, and the reference for the copy."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -81,7 +83,7 @@ def read_gguf(file: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
     try:
         with quiet_transformers(), _no_unpacking_bar():
             tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name, local_files_only=True)
-            model = AutoModelForCausalLM.from_pretrained(
+            model: Any = AutoModelForCausalLM.from_pretrained(
                 folder, gguf_file=name, dtype=dtype, local_files_only=True
             )
     except (ValueError, OSError, KeyError) as error:
@@ -91,14 +93,15 @@ def read_gguf(file: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
     # the weights are plain now; with this entry transformers would treat a saved copy as quantised
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    return model, tokenizer
+    return model.to(device), tokenizer
 
 
 @contextmanager
 def _no_unpacking_bar() -> Iterator[None]:
     # this one bar of transformers comes from tqdm itself and heeds none of its switches
-    import transformers.modeling_gguf_pytorch_utils as unpacking
+    import transformers.modeling_gguf_pytorch_utils as module
 
+    unpacking: Any = module
     shown = unpacking.tqdm
     unpacking.tqdm = partial(shown, disable=True)
     try:
@@ -115,7 +118,7 @@ def _build(file: Path, root: Path, digest: str) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{digest}-", dir=root))
     try:
-        model, tokenizer = read_gguf(file, torch.float32)
+        model, tokenizer = read_gguf(file, torch.float32, torch.device("cpu"))
         tokenizer.save_pretrained(scratch)
         model.config.save_pretrained(scratch)
         model.generation_config.save_pretrained(scratch)
@@ -161,4 +164,4 @@ def _fingerprint(path: Path) -> list[int]:
 
 
 def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ragpool.errors import ContextLengthError, ModelError, SettingsError
 from ragpool.models.adapters import Adapters
@@ -44,7 +44,7 @@ class LocalModel:
         self.name = version.partition("@")[0]
         self.tokenizer = tokenizer
         self.max_context = int(model.config.max_position_embeddings)
-        self._model = model.eval()
+        self._model = cast(Any, model).eval()  # transformers leaves eval() untyped
         self._adapters = Adapters(model)
         self._lock = threading.RLock()
         self._ends = _end_tokens(model, tokenizer)
@@ -67,11 +67,11 @@ class LocalModel:
         if path is not None and path.is_file():
             file, path = path, unpacked(path, cache_root(settings.cache))
             if path is None:
-                model, tokenizer = read_gguf(file, dtype)
-                return cls(model.to(device), tokenizer, resolved.version)
+                model, tokenizer = read_gguf(file, dtype, device)
+                return cls(model, tokenizer, resolved.version)
         assert path is not None
-        model, tokenizer = _read_folder(path, dtype)
-        return cls(model.to(device), tokenizer, resolved.version)
+        model, tokenizer = _read_folder(path, dtype, device)
+        return cls(model, tokenizer, resolved.version)
 
     @property
     def device(self) -> torch.device:
@@ -336,17 +336,19 @@ def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> f
     return frozenset(int(token) for token in ends if token is not None)
 
 
-def _read_folder(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _read_folder(
+    path: Path, dtype: torch.dtype, device: torch.device
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
+            model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
     except (ValueError, OSError, KeyError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
             f"{path} could not be loaded as a language model ({reason}); check the folder"
         ) from error
-    return model, tokenizer
+    return model.to(device), tokenizer

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ragpool.errors import SettingsError
 
@@ -30,14 +31,16 @@ def prepare_environment(allow_download: bool) -> None:
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """No progress bars and no warnings from transformers inside the block; the user's choice comes back."""
-    from transformers.utils import logging
+    from transformers.utils import logging as untyped
 
-    verbosity = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
+    logging: Any = untyped
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecations between these libraries, not for our users
+            yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:
