@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import threading
+import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pypdf
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from reportlab.pdfgen import canvas
+from reportlab.pdfgen import canvas  # type: ignore[import-untyped,unused-ignore]
 
 from ragpool.corpus import (
     Dataset,
@@ -117,7 +119,8 @@ def test_markdown_title(tmp_path: Path, text: str, title: str) -> None:
 
 
 def test_html_main_text_and_title(tmp_path: Path) -> None:
-    page = f"<html><head><title>Orsa &amp; light</title><script>var x=1</script></head><body><p>{LONG}</p></body></html>"
+    head = "<title>Orsa &amp; light</title><script>var x=1</script>"
+    page = f"<html><head>{head}</head><body><p>{LONG}</p></body></html>"
     (tmp_path / "a.html").write_text(page)
     document = only(tmp_path / "a.html")
     assert document.title == "Orsa & light"
@@ -233,8 +236,6 @@ def test_truncated_docx(tmp_path: Path, kept: float) -> None:
 def test_other_files_called_docx(tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\x00" * 600)
     assert "encrypted with a password, or an old .doc" in reason(tmp_path / "a.docx")
-    import zipfile
-
     with zipfile.ZipFile(tmp_path / "b.docx", "w") as archive:
         archive.writestr("hello.txt", "not a Word file")
     assert "damaged .docx" in reason(tmp_path / "b.docx")
@@ -271,11 +272,10 @@ def test_missing_path_and_unknown_suffix(tmp_path: Path) -> None:
     assert "cannot be read" in reason(tmp_path / ("x" * 5000))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_unreadable_file(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("x")
-    (tmp_path / "a.txt").chmod(0)
-    assert "cannot be read (Permission denied)" in reason(tmp_path / "a.txt")
+def test_file_that_the_system_refuses_to_read(tmp_path: Path) -> None:
+    # A link to itself: permissions would not stop a test that runs as root.
+    (tmp_path / "a.txt").symlink_to(tmp_path / "a.txt")
+    assert "cannot be read (Too many levels of symbolic links)" in reason(tmp_path / "a.txt")
 
 
 def test_a_broken_file_does_not_stop_the_rest(tmp_path: Path) -> None:
@@ -329,16 +329,18 @@ def test_same_id_twice_names_both(tmp_path: Path) -> None:
 
 def test_corpus_folder(tmp_path: Path) -> None:
     """documents.jsonl with its questions, its README and the script that made it."""
-    jsonl(tmp_path / "documents.jsonl", [{"id": "d1", "title": "T", "text": "Text."}])
-    jsonl(tmp_path / "questions.jsonl", [{"id": "q1", "question": "Who?"}])
-    jsonl(tmp_path / "answers.jsonl", [{"id": "q1", "question": "Who?", "answer": "I", "text": "I [1]"}])
-    (tmp_path / "README.md").write_text("# How it was made")
-    (tmp_path / "world.py").write_text("print()")
-    (tmp_path / "extra.txt").write_text("A document beside them.")
-    documents, errors = loaded(tmp_path)
+    folder = tmp_path / "orsa"
+    folder.mkdir()
+    jsonl(folder / "documents.jsonl", [{"id": "d1", "title": "T", "text": "Text."}])
+    jsonl(folder / "questions.jsonl", [{"id": "q1", "question": "Who?"}])
+    jsonl(folder / "answers.jsonl", [{"id": "q1", "question": "Who?", "answer": "I", "text": "I [1]"}])
+    (folder / "README.md").write_text("# How it was made")
+    (folder / "world.py").write_text("print()")
+    (folder / "extra.txt").write_text("A document beside them.")
+    documents, errors = loaded(folder)
     assert [d.id for d in documents] == ["d1", "extra.txt"]
     assert not errors
-    assert [d.id for d in loaded(tmp_path.parent)[0]] == ["d1", f"{tmp_path.name}/extra.txt"]
+    assert [d.id for d in loaded(tmp_path)[0]] == ["d1", "orsa/extra.txt"]
 
 
 def test_readme_is_a_document_elsewhere(tmp_path: Path) -> None:
@@ -381,6 +383,7 @@ def test_documents_jsonl(tmp_path: Path) -> None:
         (b'{"id": "x", "text": "y", "n": NaN}', "NaN is not a JSON number"),
         (b'{"id": "x", "text": "y", "n": ' + b"9" * 5000 + b"}", "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
+        (b'{"id": "x", "text": "y", "n": ' + b"[" * 500 + b"]" * 500 + b"}", "nested too deeply"),
         (b'{"id": "good", "text": "again"}', "'good' is already taken by"),
     ],
 )
@@ -427,6 +430,7 @@ documents_strategy = st.builds(
 
 
 @in_tmp_path
+@example([Document("a", "", "the escape \\u0000, and \\\\ud800")], True)
 @given(st.lists(documents_strategy, min_size=1, unique_by=lambda d: d.id), st.booleans())
 def test_documents_jsonl_round_trip(tmp_path: Path, documents: list[Document], escaped: bool) -> None:
     lines = [
@@ -453,12 +457,8 @@ pieces = st.lists(
             b"\n",
             b'"question": "Who?"',
             b'"context": [["t", ["s"]]]',
-        ]
-        + [
             b'{"id": "q", "question": "Who?", "answers": 3}',
             b'{"_id": "q", "question": "?", "context": [[1]]}',
-        ]
-        + [
             b'"paragraphs": [{}]',
             b'"answers": {}',
             b",",
@@ -482,10 +482,8 @@ def test_no_bytes_raise_anything_else(tmp_path: Path, data: bytes, suffix: str) 
     documents, errors = loaded(path)
     assert documents or errors
     for read in (read_questions, load_dataset):
-        try:
+        with suppress(InputError):
             read(path)
-        except InputError as error:
-            assert str(path.parent) in str(error)
 
 
 # --- URLs -------------------------------------------------------------------------------------------------
@@ -598,7 +596,7 @@ def test_overlap_begins_at_a_sentence() -> None:
     passages = split(Document("d", "", text), chunk_size=120, chunk_overlap=40)
     assert [p.id for p in passages] == [f"d#{n}" for n in range(1, len(passages) + 1)]
     assert all(p.text.startswith("Sentence") and p.text.endswith("here.") for p in passages)
-    for before, after in zip(passages, passages[1:], strict=False):
+    for before, after in pairwise(passages):
         assert before.start < after.start < before.start + len(before.text)
 
 
@@ -652,12 +650,12 @@ def test_content_hash_follows_the_content() -> None:
     [
         ["One is here.", "Two is there!", "Is three?", "Four"],
         ["Dr. J. R. Smith met Mrs. Jones at 3.5 p.m. on Jan. 5, 1901.", "He left."],
-        ["He moved to the U.S. in 1901.", "She stayed in the U.K. The house was sold."][:1],
+        ["He moved to the U.S. in 1901.", "She stayed in the U.K.", "The U.S. Navy came."],
         ["J. R. R. Tolkien and George W. Bush never met.", "They could not."],
         ["The firm Marrow & Co. Ltd. was sold.", "It cost £3.50."],
         ["It was built by Marrow Inc. of Orsa, i.e. by her.", "See vol. 3, no. 4, pp. 5–6."],
         ["It belonged to Marrow Inc.", "The town bought it."],
-        ['"Is it true?" he asked.', '"It is." She nodded.'][:1],
+        ['"Is it true?" he asked.', '"It is."', "She nodded."],
         ["He said: “It is true.”", "She nodded."],
         ['Elwyn Brooks "E. B." White wrote it.', "He won."],
         ["He waited ... and left.", "Then...", "Nothing."],
@@ -755,7 +753,7 @@ def test_malformed_questions(tmp_path: Path, line: str, expected: str) -> None:
 )
 def test_files_without_questions(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "q.json").write_text(text)
-    with pytest.raises(InputError, match="q.json") as caught:
+    with pytest.raises(InputError, match=r"q\.json") as caught:
         read_questions(tmp_path / "q.json")
     assert expected in str(caught.value)
 

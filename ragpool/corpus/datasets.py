@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -167,6 +168,14 @@ def _raise(error: LoadError) -> NoReturn:
     raise InputError(str(error)) from error
 
 
+@contextmanager
+def _located(entry: _Entry) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(f"{entry.where}: {error}") from error
+
+
 class _Paragraphs:
     """Collects the paragraphs of a set as documents: equal title and text once, ids unique."""
 
@@ -217,13 +226,17 @@ class _Questions:
             "musique": self._musique,
             "questions": _own_question,
         }[self._kind]
+        entries = list(entries)
+        if read == self._hotpotqa:
+            # A supporting title may stand in the context of a later question only.
+            for entry in entries:
+                with _located(entry):
+                    self._context(entry.value)
         questions: dict[str, QuestionRecord] = {}
         places: dict[str, str] = {}
         for entry in entries:
-            try:
+            with _located(entry):
                 question = read(entry.value)
-            except ValueError as error:
-                raise InputError(f"{entry.where}: {error}") from error
             if question is None:
                 continue
             if question.id in questions and question.metadata.get("answerable") is not None:
@@ -241,7 +254,8 @@ class _Questions:
     def _corpus(self, value: Mapping[str, Any]) -> None:
         self.paragraphs.add(_string(value, "title", blank=True), _string(value, "text"))
 
-    def _hotpotqa(self, value: Mapping[str, Any]) -> QuestionRecord:
+    def _context(self, value: Mapping[str, Any]) -> dict[str, str]:
+        """The document ids of one record's paragraphs, by title."""
         own: dict[str, str] = {}
         for paragraph in _items(value, "context"):
             match paragraph:
@@ -251,6 +265,10 @@ class _Questions:
                         own.setdefault(title, self.paragraphs.add(title, text))
                 case _:
                     raise ValueError('"context" is not a list of [title, [sentences]]; use the original file')
+        return own
+
+    def _hotpotqa(self, value: Mapping[str, Any]) -> QuestionRecord:
+        own = self._context(value)
         facts = _items(value, "supporting_facts", missing=())
         evidence: dict[str, None] = {}
         for fact in facts:

@@ -48,7 +48,7 @@ Reader = Callable[[bytes, str | None], Content]
 
 
 def decode(data: bytes, declared: str | None = None) -> str:
-    """Text of ``data``: by its byte order mark, as UTF-8, or in the ``declared`` charset; line ends become LF.
+    """Text of ``data`` by byte order mark, as UTF-8, or in the ``declared`` charset; line ends become LF.
 
     Nothing is guessed: a detector takes plain French in Windows-1252 for Spanish in Windows-1257 with full
     confidence, and a wrong guess would be indexed and quoted. Raises ValueError with the byte's position.

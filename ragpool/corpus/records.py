@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ragpool.types import Document
+
+
+# An odd number of backslashes: an even one is a text about "\\u0000".
+_ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_MAX_DEPTH = 100  # nested lists and objects; far below where Python's own recursion gives up
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +37,15 @@ def read_records(lines: Iterable[bytes]) -> Iterator[Record]:
 def parse_json(text: str) -> Any:
     """``json.loads`` that takes only what RFC 8259 allows. Every fault is a ValueError."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_no_constant)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    level, depth = [value], 0
+    while level := [c for v in level for c in _children(v)]:
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise ValueError("nested too deeply")
+    return value
 
 
 def json_fault(error: ValueError) -> str:
@@ -94,10 +106,16 @@ def _parse(number: int, raw: bytes) -> Record:
         plain = json.dumps(value, ensure_ascii=False)
         if any("\ud800" <= character <= "\udfff" for character in plain):
             return Record(number, None, "holds half of a surrogate pair (\\ud800 to \\udfff); fix the escape")
-        if "\\u0000" in plain:
+        if _ESCAPED_NUL.search(plain):
             return Record(number, None, "holds a NUL character (\\u0000); remove it")
     return Record(number, value)
 
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _children(value: Any) -> list[Any]:
+    """The lists and objects directly inside a list or an object."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [child for child in inside if isinstance(child, (dict, list))]

@@ -85,6 +85,6 @@ def _is_end(text: str, match: re.Match[str]) -> bool:
         return False
     if lowered in _NUMBERED:
         return not word[0].isdigit() and (len(before) > 1 or opens)
-    if lowered in _EITHER or re.fullmatch(r"(?:\w\.)*\w", before) and not before.isdigit():
+    if lowered in _EITHER or (re.fullmatch(r"(?:\w\.)*\w", before) and not before.isdigit()):
         return opens
     return True
