@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 
 from ragpool.types import Document
 
-
 # An odd number of backslashes: an even one is a text about "\\u0000".
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _MAX_DEPTH = 100  # nested lists and objects; far below where Python's own recursion gives up
