@@ -7,6 +7,7 @@ transaction that reads and then writes fails with "database is locked" as soon a
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from ragpool.errors import SchemaError, SettingsError, StoreError
 DATABASE_FILE = "ragpool.db"
 SCHEMA_HEAD = "0001"
 _BUSY_TIMEOUT_MS = 30_000
+_MIGRATING = threading.Lock()  # Alembic keeps the migration that runs in module globals
 
 metadata = sa.MetaData(
     naming_convention={
@@ -200,18 +202,22 @@ answer = sa.Table(
 class Database:
     """An engine with the schema in place.
 
-    ``url`` is an SQLAlchemy URL (``sqlite:///file`` or ``postgresql+psycopg://...``). Raises StoreError when
-    it cannot be reached or opened, SchemaError when it was written by a newer ragpool. Safe to share between
-    threads; each process opens its own.
+    ``url`` is an SQLAlchemy URL (``sqlite:///file`` or ``postgresql://...``). Raises SettingsError for any
+    other, StoreError when it cannot be reached or opened, SchemaError when it was written by a newer ragpool.
+    Safe to share between threads; each process opens its own.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str | sa.URL) -> None:
         try:
-            self.engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+            place = sa.make_url(url)
+            if place.drivername in ("postgres", "postgresql"):
+                place = place.set(drivername="postgresql+psycopg")
+            if place.drivername.partition("+")[0] not in ("sqlite", "postgresql"):
+                raise sa.exc.ArgumentError("another database")
+            self.engine = sa.create_engine(place, pool_pre_ping=place.drivername != "sqlite")
         except sa.exc.ArgumentError as error:
             raise SettingsError(
-                f"database_url {url!r} is no database URL: use postgresql+psycopg://..."
+                f"database_url {_scheme(url)!r}... is neither sqlite:///file nor postgresql://user:password@host/name"
             ) from error
         except ModuleNotFoundError as error:
             raise SettingsError(
@@ -231,7 +237,7 @@ class Database:
     @classmethod
     def in_folder(cls, folder: Path, url: str | None = None) -> Database:
         """The database of a store folder: SQLite in it, or ``url`` where one is set."""
-        return cls(url or f"sqlite:///{folder / DATABASE_FILE}")
+        return cls(url or sa.URL.create("sqlite", database=str(folder / DATABASE_FILE)))
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -283,13 +289,15 @@ class Database:
         from alembic.script import ScriptDirectory
 
         config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.set_main_option(
+            "script_location", str(Path(__file__).parent / "migrations").replace("%", "%%")
+        )
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
         if found is not None and found not in known:
             raise SchemaError(
                 f"the database has schema {found}, newer than this ragpool ({SCHEMA_HEAD}): upgrade ragpool"
             )
-        with self.write() as connection:
+        with _MIGRATING, self.write() as connection:
             # two processes may meet here on an empty store; the loser finds the work done
             if not self.is_sqlite:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(7263701)"))
@@ -304,6 +312,10 @@ class Database:
                 sa.text("SELECT version_num FROM alembic_version")
             ).scalar()
             return version
+
+
+def _scheme(url: str | sa.URL) -> str:
+    return str(url).partition(":")[0]  # the rest may hold a password
 
 
 def _configure_sqlite(engine: sa.Engine) -> None:

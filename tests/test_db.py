@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -151,7 +152,34 @@ def test_a_server_that_does_not_answer_hides_the_password() -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["ragpool.db", "oracle-of-delphi://x"])
+@pytest.mark.parametrize("url", ["ragpool.db", "oracle-of-delphi://x", "mysql://user@host/name", ""])
 def test_what_is_no_database_url(url: str) -> None:
-    with pytest.raises(SettingsError):
+    with pytest.raises(SettingsError, match="neither sqlite"):
         Database(url)
+
+
+def test_a_postgres_url_needs_no_driver(postgres_url: str) -> None:
+    for scheme in ("postgres:", "postgresql:"):
+        database = Database(postgres_url.replace("postgresql+psycopg:", scheme))
+        assert count(database, db.document) == 0
+        database.close()
+
+
+@pytest.mark.parametrize("name", ["100 %", "a?b=c", "#1", "a%20b", "d\u00e9j\u00e0 vu"])
+def test_any_folder_name_will_do(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    database = Database.in_folder(folder)
+    database.close()
+    assert (folder / db.DATABASE_FILE).is_file()
+
+
+def test_threads_open_stores_at_once(tmp_path: Path) -> None:
+    folders = [tmp_path / str(i) for i in range(4)]
+    for folder in folders:
+        folder.mkdir()
+    with ThreadPoolExecutor(4) as threads:
+        opened = list(threads.map(Database.in_folder, folders))
+    for database in opened:
+        assert count(database, db.document) == 0
+        database.close()

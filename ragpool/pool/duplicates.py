@@ -11,7 +11,7 @@ from ragpool.pool.normal import words_of
 from ragpool.types import Evidence
 
 if TYPE_CHECKING:
-    from datasketch import MinHash  # type: ignore[import-untyped]
+    from datasketch import MinHash
 
 SHINGLE = 5  # words
 THRESHOLD = 0.85  # Jaccard similarity of the shingle sets
