@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document as LangChainDocument
@@ -19,6 +19,19 @@ from ragpool.types import Hit
 
 Where = Mapping[str, Any]
 Ranking = Sequence[tuple[str, float]]  # (passage id, score), best first
+
+
+class Retriever(Protocol):
+    """What the loop needs of a retriever; any object with this method will do."""
+
+    def retrieve(
+        self,
+        query: str,
+        *,
+        k: int | None = None,
+        exclude: Collection[str] = frozenset(),
+        where: Where | None = None,
+    ) -> tuple[Hit, ...]: ...
 
 
 class PassageRetriever(BaseRetriever):
@@ -63,6 +76,10 @@ class PassageRetriever(BaseRetriever):
         return tuple(
             Hit(passages[i], score, self.label, ranks) for i, score, ranks in ranked if i in passages
         )
+
+    def with_k(self, k: int) -> Self:
+        """The same retriever with another default for ``k``."""
+        return self.model_copy(update={"k": k})
 
     @property
     def label(self) -> str:

@@ -17,7 +17,7 @@ class HashEmbedder:
     text that was embedded, in order.
     """
 
-    def __init__(self, name: str = "hash", version: str = "1", dimension: int = 64) -> None:
+    def __init__(self, name: str = "hash", version: str = "hash@1", dimension: int = 64) -> None:
         self.name = name
         self.version = version
         self.dimension = dimension
@@ -28,14 +28,14 @@ class HashEmbedder:
         texts: Sequence[str],
         *,
         batch_tokens: int = 4096,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> NDArray[np.float32]:
         """float32 [len(texts), dimension], each row of length 1."""
         rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
         for row, text in enumerate(texts):
             rows[row] = self._vector(text)
             if progress is not None:
-                progress(row + 1, len(texts))
+                progress(1)
         self.embedded.extend(texts)
         return rows
 

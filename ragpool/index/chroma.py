@@ -24,7 +24,7 @@ import secrets
 import shutil
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version as package_version
@@ -66,7 +66,8 @@ class ChromaIndex:
     def __init__(self, folder: Path, store: PassageStore) -> None:
         self._root = folder / "chroma"
         self._store = store
-        self._mutex = threading.RLock()
+        self._mutex = threading.RLock()  # of the open copy
+        self._publishing = threading.Lock()
         self._opened: _Copy | None = None
 
     # -- searching -----------------------------------------------------------------------------------------------
@@ -117,7 +118,9 @@ class ChromaIndex:
                 raise BrokenGenerationError("not open")
             try:
                 return self._opened.search(vector, n)
-            except Exception as error:  # whatever Chroma raises, the caller has a slower way to the same answer
+            except (
+                Exception
+            ) as error:  # whatever Chroma raises, the caller has a slower way to the same answer
                 raise BrokenGenerationError(str(error)) from error
 
     def close(self) -> None:
@@ -150,8 +153,7 @@ class ChromaIndex:
 
         Builds nothing when the generation in force holds this version and its files are as they were proved.
         """
-        with self._mutex:
-            self.close()
+        with self._publishing:
             self._root.mkdir(parents=True, exist_ok=True)
             generation = None if fresh else self._sound_generation()
             version, ids, vectors = self._store.all_vectors()
@@ -164,7 +166,9 @@ class ChromaIndex:
             if pending is None:
                 shutil.rmtree(path, ignore_errors=True)
                 pending = _build(path, ids, vectors)
-            built = Generation(name, version, len(ids), pending, package_version("chromadb"), _sync_and_sum(path))
+            built = Generation(
+                name, version, len(ids), pending, package_version("chromadb"), _sync_and_sum(path)
+            )
             copy = self._copy(built)  # proved on a copy: opening changes the files
             try:
                 (probe.in_subprocess if suspicious else probe.check)(copy.path, len(ids))
@@ -193,10 +197,7 @@ class ChromaIndex:
         shutil.copytree(self._root / generation.name, path)
         try:
             with _collection(path) as collection:
-                there = {
-                    i: (m or {}).get("digest")
-                    for i, m in zip(*(_all(collection)), strict=True)
-                }
+                there = {i: (m or {}).get("digest") for i, m in zip(*(_all(collection)), strict=True)}
                 wanted = {i: _digest(v) for i, v in zip(ids, vectors, strict=True)}
                 gone = [i for i in there if i not in wanted]
                 changed = [n for n, i in enumerate(ids) if there.get(i) != wanted[i]]
@@ -207,7 +208,7 @@ class ChromaIndex:
                     collection.delete(ids=gone[begin : begin + _BATCH])
                 _upsert(collection, [ids[n] for n in changed], [vectors[n] for n in changed])
                 return pending
-        except Exception as error:  # Chroma raises its Rust errors as plain ones
+        except Exception as error:  # noqa: BLE001  # Chroma raises its Rust errors as plain ones
             _LOG.warning("the dense index could not be extended (%s); it is rebuilt", error)
             return None
 
@@ -246,11 +247,7 @@ class ChromaIndex:
     def _remove_leftovers(self, keep: Generation | None) -> bool:
         """Remove generations other than ``keep``; True when there were any: a writer died half-way."""
         named = self.current()
-        left = [
-            path
-            for path in self._root.glob("g-*")
-            if path.name != (keep.name if keep else "")
-        ]
+        left = [path for path in self._root.glob("g-*") if path.name != (keep.name if keep else "")]
         for path in left:
             shutil.rmtree(path, ignore_errors=True)
         return any(named is None or path.name != named.name for path in left)
@@ -384,6 +381,3 @@ def _remove_abandoned(home: Path) -> None:
         shutil.rmtree(home / file.stem, ignore_errors=True)
         file.unlink(missing_ok=True)
         lock.release()
-
-
-Keep = Callable[[str], bool]

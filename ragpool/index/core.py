@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from ragpool.corpus.split import content_hash, split
 from ragpool.db import DATABASE_FILE, Database
-from ragpool.errors import EmbedderMismatchError, InputError, NotFoundError, StoreError, StoreNotFoundError
-from ragpool.index.chroma import BrokenGenerationError, ChromaIndex
-from ragpool.index.filters import Where, matches
-from ragpool.index.lexical import LexicalIndex
+from ragpool.errors import (
+    EmbedderMismatchError,
+    InputError,
+    NotFoundError,
+    SettingsError,
+    StoreError,
+    StoreNotFoundError,
+)
+from ragpool.index.chroma import ChromaIndex
+from ragpool.index.filters import Where
 from ragpool.index.locking import WriterLock
-from ragpool.index.store import DocumentInfo, Manifest, PassageStore, Prepared, Vectors, chunks
+from ragpool.index.search import Searcher
+from ragpool.index.store import DocumentInfo, Manifest, PassageStore, Prepared, Vectors
 from ragpool.index.titles import Titles
 from ragpool.settings import Settings
 from ragpool.types import Document, Passage
@@ -28,10 +35,7 @@ from ragpool.types import Document, Passage
 if TYPE_CHECKING:
     from ragpool.models import Embedder
 
-_LOG = logging.getLogger(__name__)
 _WINDOW = 512  # passages embedded and committed together: what a kill can cost
-_MARGIN = 8  # fetched beyond k, so that ties at the cut come out by passage id
-_EXACT_ABOVE = 1024  # a filter that needs more neighbours than this is answered by scanning all vectors
 
 Progress = Callable[[int, int], None]
 
@@ -56,7 +60,12 @@ class Index:
     """
 
     def __init__(
-        self, folder: Path, settings: Settings, database: Database, lock: WriterLock, embedder: Embedder | None
+        self,
+        folder: Path,
+        settings: Settings,
+        database: Database,
+        lock: WriterLock,
+        embedder: Embedder | None,
     ) -> None:
         self._folder = folder
         self._settings = settings
@@ -64,10 +73,10 @@ class Index:
         self._store = PassageStore(database)
         self._chroma = ChromaIndex(folder, self._store)
         self._lock = lock
+        self._searcher = Searcher(folder, self._store, self._chroma, lock)
         self._embedder = embedder
-        self._mutex = threading.RLock()
-        self._version = self._store.version()
-        self._forget()
+        self._loading = threading.Lock()
+        self._changing = threading.RLock()
 
     @classmethod
     def open(
@@ -77,14 +86,14 @@ class Index:
         *,
         write: bool = False,
         create: bool = False,
-        rebuild: bool = False,
+        reembed: bool = False,
         embedder: Embedder | None = None,
     ) -> Index:
         """Open the index in ``folder``.
 
-        ``write`` takes the writer's lock until ``close``; ``create`` makes the folder. ``rebuild`` (with ``write``)
-        calls ``rebuild`` on what is there, and is the way to change the embedder. Without ``embedder`` the one that
-        the settings name is loaded when it is first needed.
+        ``write`` holds the writer's lock until ``close`` (else each change takes it for itself); ``create`` makes
+        the folder. ``reembed`` calls ``rebuild`` on what is there, and is the way to change the embedder. Without
+        ``embedder`` the one that the settings name is loaded when it is first needed.
 
         Raises StoreNotFoundError, StoreLockedError, EmbedderMismatchError, SchemaError, StoreError.
         """
@@ -104,7 +113,7 @@ class Index:
             index = cls(folder, settings, database, lock, embedder)
             if index._store.manifest() is None and not (write or create):
                 raise StoreNotFoundError(f"no index at {folder}: ragpool index PATH --store {folder}")
-            if write and rebuild:
+            if reembed:
                 index.rebuild()
             else:
                 index._check_embedder()
@@ -134,7 +143,7 @@ class Index:
     @property
     def version(self) -> str:
         """16 hex digits that change when any passage changes; of the corpus as this Index sees it."""
-        return self._version
+        return self._searcher.version
 
     @property
     def database(self) -> Database:
@@ -144,12 +153,13 @@ class Index:
     @property
     def embedder(self) -> Embedder:
         """The embedder, loaded on first use. Raises EmbedderMismatchError when the index was built with another."""
-        with self._mutex:
+        with self._loading:
             if self._embedder is None:
                 from ragpool.models import load_embedder
 
-                self._embedder = load_embedder(self._settings.models)
-                self._check_embedder()
+                loaded = load_embedder(self._settings.models)
+                self._compare(loaded.version)
+                self._embedder = loaded
             return self._embedder
 
     def manifest(self) -> Manifest | None:
@@ -181,10 +191,11 @@ class Index:
 
     def titles(self) -> Titles:
         """Normalised title -> passage ids."""
-        with self._mutex:
-            if self._titles is None:
-                self._titles = Titles(self._store.titles())
-            return self._titles
+        return self._searcher.titles()
+
+    def title_list(self) -> list[str]:
+        """The documents' titles as they are written, each once."""
+        return list(dict.fromkeys(title for _, title in self._store.titles() if title))
 
     def by_title(self, title: str) -> list[Passage]:
         """The passages of the documents called ``title``, whatever its case, accents and bracketed addition."""
@@ -192,14 +203,8 @@ class Index:
 
     def refresh(self) -> bool:
         """See what was written since this Index was opened; True when something was. Cheap when nothing was."""
-        with self._mutex:
-            version = self._store.version()
-            if version == self._version:
-                return False
-            self._version = version
-            self._forget()
-            self._chroma.close()
-            return True
+        self._check_embedder()
+        return self._searcher.refresh()
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -214,8 +219,13 @@ class Index:
 
         Raises InputError when two documents share an id, or when the store is empty and stays so.
         """
-        self._require_writer()
-        self._record_manifest()
+        with self._writing():
+            return self._add(documents, progress, prune)
+
+    def _add(self, documents: Iterable[Document], progress: Progress | None, prune: bool) -> AddReport:
+        known_manifest, wanted = self._store.manifest(), self._wanted_manifest()
+        if known_manifest != wanted:
+            self._store.set_manifest(wanted)
         total = len(documents) if isinstance(documents, Sized) else 0
         known = self._store.hashes()
         seen: dict[str, str] = {}
@@ -252,32 +262,31 @@ class Index:
         gone = [i for i in known if i not in seen] if prune else []
         deleted = self._store.remove(gone) if gone else 0
         counts["embedded"] += self._embed_missing()
-        self._publish()
         return AddReport(deleted=deleted, **counts)
 
     def delete(self, document_ids: Iterable[str]) -> int:
         """Delete documents; returns how many of them there were."""
-        self._require_writer()
-        deleted = self._store.remove(list(dict.fromkeys(document_ids)))
-        if deleted:
-            self._publish()
-        return deleted
+        with self._writing():
+            return self._store.remove(list(dict.fromkeys(document_ids)))
 
     def rebuild(self) -> None:
-        """Make everything that is derived anew; with another embedder than before, the vectors too."""
-        self._require_writer()
-        known = self._store.manifest()
-        wanted = self._wanted_manifest()
-        if known is not None and (known.embedder, known.dimension) != (wanted.embedder, wanted.dimension):
-            self._store.set_manifest(wanted, forget_vectors=True)
-        self._embed_missing()
-        self._publish(fresh=True)
+        """Embed every passage again, with the embedder of the settings, and derive everything anew."""
+        with self._writing():
+            if self._embedder is None:
+                from ragpool.models import load_embedder
+
+                self._embedder = load_embedder(self._settings.models)
+            self._store.set_manifest(self._wanted_manifest(), forget_vectors=True)
+            self._embed_missing()
+            self._chroma.publish(fresh=True)
 
     def check(self) -> str:
         """Probe the dense index in a subprocess (two seconds): "" when it is sound, else what is wrong.
 
-        What is wrong is mended by the next search or by ``rebuild``.
+        What is wrong is mended by the next search, or by indexing again.
         """
+        if missing := len(self._store.missing_vectors(_WINDOW)):
+            return f"{missing} passages or more have no vector yet"
         if not self._chroma.is_current(self._store.version()):
             return "the dense index is behind the database"
         return self._chroma.check()
@@ -285,116 +294,42 @@ class Index:
     # -- searching -----------------------------------------------------------------------------------------------
 
     def dense(
-        self,
-        vector: Vectors,
-        k: int,
-        exclude: Collection[str] = frozenset(),
-        where: Where | None = None,
+        self, vector: Vectors, k: int, exclude: Collection[str] = frozenset(), where: Where | None = None
     ) -> list[tuple[str, float]]:
         """The ``k`` passages nearest to ``vector`` (float32 [dimension]): (passage id, cosine), best first.
 
         Passages in ``exclude`` and those that ``where`` does not match are left out before the cut at ``k``.
         """
-        keep = self._keep(exclude, where)
-        n = k + len(exclude) + _MARGIN
-        try:
-            size = self._open_chroma()
-            while size:
-                found = [(i, s) for i, s in self._chroma.search(vector, min(n, size)) if keep(i)]
-                if len(found) >= k + _MARGIN or n >= size:
-                    return _best(found, k)
-                if n >= _EXACT_ABOVE:
-                    break
-                n *= 4
-            else:
-                return []
-        except BrokenGenerationError as error:
-            _LOG.warning("the dense index cannot be used (%s): all vectors are scanned instead", error)
-        return self.dense_exact(vector, k, exclude, where)
+        return self._searcher.dense(vector, k, exclude, where)
 
     def dense_exact(
-        self,
-        vector: Vectors,
-        k: int,
-        exclude: Collection[str] = frozenset(),
-        where: Where | None = None,
+        self, vector: Vectors, k: int, exclude: Collection[str] = frozenset(), where: Where | None = None
     ) -> list[tuple[str, float]]:
         """As ``dense``, by comparing with every vector in the database: the slow way to the same answer."""
-        keep = self._keep(exclude, where)
-        ids, matrix = self._matrix_of_all()
-        if not ids:
-            return []
-        scores = matrix @ np.asarray(vector, dtype=np.float32)
-        return _best([(i, float(s)) for i, s in zip(ids, scores, strict=True) if keep(i)], k)
+        return self._searcher.dense_exact(vector, k, exclude, where)
 
     def bm25(
         self, query: str, k: int, exclude: Collection[str] = frozenset(), where: Where | None = None
     ) -> list[tuple[str, float]]:
         """The ``k`` best passages that share a term with ``query``: (passage id, BM25 score), best first."""
-        return self._lexical_index().search(query, k, self._keep(exclude, where))
+        return self._searcher.bm25(query, k, exclude, where)
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _forget(self) -> None:
-        self._lexical: LexicalIndex | None = None
-        self._titles: Titles | None = None
-        self._metadata: dict[str, Mapping[str, Any]] | None = None
-        self._matrix: tuple[list[str], Vectors] | None = None
-
-    def _lexical_index(self) -> LexicalIndex:
-        with self._mutex:
-            if self._lexical is None:
-                self._version, rows = self._store.rows()
-                self._lexical = LexicalIndex([r.id for r in rows], [r.search_text for r in rows])
-            return self._lexical
-
-    def _matrix_of_all(self) -> tuple[list[str], Vectors]:
-        with self._mutex:
-            if self._matrix is None:
-                _, ids, vectors = self._store.all_vectors()
-                joined = np.frombuffer(b"".join(vectors), dtype="<f4")
-                self._matrix = (ids, joined.reshape(len(ids), -1) if ids else joined)
-            return self._matrix
-
-    def _keep(self, exclude: Collection[str], where: Where | None) -> Callable[[str], bool]:
-        excluded = frozenset(exclude)
-        if not where:
-            return lambda i: i not in excluded
-        with self._mutex:
-            if self._metadata is None:
-                self._metadata = self._store.metadata()
-            metadata = self._metadata
-        allowed = matches(where)
-        return lambda i: i not in excluded and i in metadata and allowed(metadata[i])
-
-    def _open_chroma(self) -> int:
-        """Open the dense index, brought up to date first if that can be done; returns its size."""
-        with self._mutex:
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Hold the writer's lock, and at the end bring what is derived up to date."""
+        with self._changing:
+            held = self._lock.held
+            if not held:
+                self._lock.acquire()
             try:
-                if self._lock.held or self._chroma.is_current(self._version):
-                    return self._chroma.open()
-            except BrokenGenerationError as error:
-                _LOG.warning("the dense index is damaged (%s)", error)
-            # Behind (a writer was killed) or damaged. The lock decides who mends it; while a writer is at work the
-            # last generation, if there is one, serves.
-            if self._lock.held:
+                yield
                 self._chroma.publish()
-            elif self._lock.try_acquire():
-                try:
-                    self._chroma.publish()
-                finally:
+                self._searcher.refresh()
+            finally:
+                if not held:
                     self._lock.release()
-            return self._chroma.open()
-
-    def _publish(self, *, fresh: bool = False) -> None:
-        self._chroma.publish(fresh=fresh)
-        with self._mutex:
-            self._version = self._store.version()
-            self._forget()
-
-    def _require_writer(self) -> None:
-        if not self._lock.held:
-            raise StoreError("the index is open for reading only: open it with write=True")
 
     def _digest(self, document: Document) -> str:
         chunking = self._settings.index
@@ -445,27 +380,25 @@ class Index:
 
     def _wanted_manifest(self) -> Manifest:
         embedder, chunking = self.embedder, self._settings.index
-        return Manifest(
-            f"{embedder.name}@{embedder.version}", embedder.dimension, chunking.chunk_size, chunking.chunk_overlap
-        )
-
-    def _record_manifest(self) -> None:
-        known, wanted = self._store.manifest(), self._wanted_manifest()
-        if known != wanted:
-            self._store.set_manifest(wanted)
+        return Manifest(embedder.version, embedder.dimension, chunking.chunk_size, chunking.chunk_overlap)
 
     def _check_embedder(self) -> None:
+        """Raises EmbedderMismatchError; without loading the embedder, by the digest of its weights."""
+        if self._embedder is not None:
+            self._compare(self._embedder.version)
+        elif self._store.manifest() is not None:
+            from ragpool.models import resolve
+
+            models = self._settings.models
+            try:
+                self._compare(resolve(models.embedder, models, "embedder").version)
+            except SettingsError:
+                return  # it is not installed: said when it is needed, so that bm25 works without it
+
+    def _compare(self, embedder: str) -> None:
         known = self._store.manifest()
-        if known is None or self._embedder is None:
-            return
-        name = f"{self._embedder.name}@{self._embedder.version}"
-        if (known.embedder, known.dimension) != (name, self._embedder.dimension):
+        if known is not None and known.embedder != embedder:
             raise EmbedderMismatchError(
-                f"the index in {self._folder} was built with {known.embedder}, not {name}: use that embedder, "
+                f"the index in {self._folder} was built with {known.embedder}, not {embedder}: use that embedder, "
                 f"or re-embed with ragpool index PATH --store {self._folder} --rebuild"
             )
-
-
-def _best(found: list[tuple[str, float]], k: int) -> list[tuple[str, float]]:
-    # Rounded for the comparison, since the last bits depend on how the sum was made.
-    return sorted(found, key=lambda hit: (-round(hit[1], 6), hit[0]))[:k]

@@ -43,7 +43,9 @@ class WriterLock:
         except Timeout:
             return False
         except OSError as error:
-            raise StoreError(f"cannot lock {self._folder}: {error.strerror}; is the folder writable?") from error
+            raise StoreError(
+                f"cannot lock {self._folder}: {error.strerror}; is the folder writable?"
+            ) from error
         self._holder.write_text(json.dumps({"pid": os.getpid(), "since": time.time()}), encoding="utf-8")
         return True
 

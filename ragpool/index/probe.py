@@ -52,7 +52,9 @@ def check(path: Path, passages: int) -> None:
             if not passages:
                 return
             sample = collection.get(limit=1, include=["embeddings"])
-            result = collection.query(query_embeddings=sample["embeddings"], n_results=1, include=["distances"])
+            result = collection.query(
+                query_embeddings=sample["embeddings"], n_results=1, include=["distances"]
+            )
         except ProbeError:
             raise
         except Exception as error:  # Chroma raises its Rust errors as plain ones

@@ -28,7 +28,7 @@ _MODULUS = 1 << 256
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What the vectors were made with. ``embedder`` is ``name@version``."""
+    """What the vectors were made with. ``embedder`` is its ``version``, which names the weights."""
 
     embedder: str
     dimension: int
@@ -84,7 +84,9 @@ class PassageStore:
         try:
             return Manifest(**value)
         except TypeError as error:
-            raise StoreError("the index's manifest is not understood: was it written by a newer ragpool?") from error
+            raise StoreError(
+                "the index's manifest is not understood: was it written by a newer ragpool?"
+            ) from error
 
     def version(self) -> str:
         """16 hex digits that change when a passage or its vector changes; the order of additions does not matter."""
@@ -193,7 +195,9 @@ class PassageStore:
             .limit(limit)
         )
         with self._db.read() as connection:
-            return [Row(r.id, f"{r.title}: {r.text}" if r.title else r.text) for r in connection.execute(query)]
+            return [
+                Row(r.id, f"{r.title}: {r.text}" if r.title else r.text) for r in connection.execute(query)
+            ]
 
     def vectors_of(self, document_ids: Sequence[str]) -> dict[str, Vectors]:
         """Search text -> vector of the passages of these documents: what a changed document need not embed again."""
@@ -347,7 +351,9 @@ def _digest(document_id: str, sha256: str) -> int:
 def _version(connection: sa.Connection) -> str:
     values = {
         r.key: r.value
-        for r in connection.execute(sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_(("index", "corpus"))))
+        for r in connection.execute(
+            sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_(("index", "corpus")))
+        )
     }
     embedder = (values.get("index") or {}).get("embedder", "")
     total = (values.get("corpus") or {}).get("sum", "0")
