@@ -186,7 +186,7 @@ class ChatGenerator:
     def generate(
         self, question: Question, context: Sequence[Evidence], judgement: Judgement, read: Read
     ) -> Steps[str, None, Written]:
-        from langchain_core.messages import AIMessageChunk, HumanMessage
+        from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 
         nonce = secrets.token_hex(8)
         passages = "\n".join(
@@ -197,6 +197,9 @@ class ChatGenerator:
         )
         whole: AIMessageChunk | None = None
         for chunk in self._chat.stream([HumanMessage(prompt)]):
+            if isinstance(chunk, AIMessage) and not isinstance(chunk, AIMessageChunk):
+                # a model that cannot stream: LangChain hands over its whole message
+                chunk = AIMessageChunk(chunk.content, usage_metadata=chunk.usage_metadata)
             if isinstance(chunk, AIMessageChunk):
                 whole = chunk if whole is None else whole + chunk
                 if chunk.text:
