@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import Task, task
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas import State, TaskRun
 
 from ragpool.models import is_transient
@@ -23,10 +22,11 @@ def worth_a_retry(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bo
 @task(
     name="answer-question",
     task_run_name="{question_id}",
-    # the pool is the checkpoint and the answer is there; what Prefect keeps is for people who look at a run
-    cache_policy=NO_CACHE,
+    # The pool is the checkpoint; what Prefect keeps is for people who look at a run, and never a reason not to ask.
+    # NO_CACHE would keep nothing at all (no key, no file), so the key is one that no other task run can have.
     persist_result=True,
     result_serializer="json",
+    result_storage_key="answers/{flow_run.id}/{task_run.id}.json",
     retries=len(RETRY_DELAYS),
     retry_delay_seconds=list(RETRY_DELAYS),
     retry_jitter_factor=0.5,

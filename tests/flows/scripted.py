@@ -97,7 +97,7 @@ class ScriptedChat(BaseChatModel):
                 file.write(json.dumps({"pid": os.getpid(), "prompt": prompt}).encode() + b"\n")
 
     def _reply(self, prompt: str) -> str:
-        asked = prompt.rpartition("Question: ")[2].splitlines()[0]
+        asked = re.split(r"uestion: |question: ", prompt)[-1].splitlines()[0]
         if prompt.startswith("Split"):
             country = asked.rpartition(" of ")[2].strip("?")
             return f"{country} | capital | ?1\n?1 | founder | ?2"
