@@ -7,7 +7,9 @@ names its operation, ``= earlier``. Subjects are words of the question or slots 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,8 +28,10 @@ PLAN_PROMPT_VERSION = "1"
 MAX_TRIPLES = 8
 MAX_NEW_TOKENS = 120
 
+_TOKEN = re.compile(r"\w+|[^\w\s]")
 _SLOT = re.compile(r"\?\d+")
 _WORD = re.compile(r"\w+")
+_BRACKETS = re.compile(r"\s*\([^)]*\)?\s*$")
 
 
 def plan_prompt(question: str) -> str:
@@ -57,13 +61,14 @@ def parse_plan(text: str, question: str, *, planner: str = "") -> Question | Non
     """Read a plan that a model wrote; None when no line of it can be used.
 
     Tolerant: a line is dropped when it is not three terms, when it mentions a slot that no earlier line
-    produced, or when its subject is neither a slot nor words of the question. Slots are renumbered in the
-    order of their lines. A comparison that does not end in two or more chains is read as a look-up.
+    produced, or when its subject is neither a slot nor words of the question. A small model slips when it
+    copies a rare name, so a subject that is nearly words of the question becomes those words. Slots are
+    renumbered in the order of their lines. A comparison that does not end in two or more chains is read as
+    a look-up.
     """
     triples: list[Triple] = []
     renamed: dict[str, str] = {}
     operation = Operation.LOOKUP
-    known = " ".join(_WORD.findall(question.casefold()))
     for line in text.splitlines():
         if line.lstrip().startswith("="):
             operation = _operation(line) or operation
@@ -75,9 +80,10 @@ def parse_plan(text: str, question: str, *, planner: str = "") -> Question | Non
         usable = subject and relation and _SLOT.fullmatch(target) and target not in renamed
         if not usable or any(slot not in renamed for slot in (*slots_in(subject), *slots_in(relation))):
             continue
-        words = " ".join(_WORD.findall(_SLOT.sub(" ", subject).casefold()))
-        if not slots_in(subject) and (not words or f" {words} " not in f" {known} "):
-            continue
+        if not slots_in(subject):
+            subject = _in_words_of(question, subject)
+            if not subject:
+                continue
         triple = Triple(fill(subject, renamed), fill(relation, renamed), f"?{len(triples) + 1}")
         if any((t.subject, t.relation) == (triple.subject, triple.relation) for t in triples):
             continue  # a small model that loops repeats its lines
@@ -89,6 +95,53 @@ def parse_plan(text: str, question: str, *, planner: str = "") -> Question | Non
     if operation is Operation.LOOKUP or len(compared) < 2:
         return Question(question, tuple(triples), planner=planner)
     return Question(question, tuple(triples), operation, compared, planner)
+
+
+def plain(name: str) -> str:
+    """A name for comparison: lower case, letters and digits only, no accents."""
+    folded = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(c for c in folded if c.isalnum())
+
+
+def base_name(name: str) -> str:
+    """A title without the bracket that tells it from others."""
+    return _BRACKETS.sub("", name) or name
+
+
+def span_in(question: str, name: str, *, least: float = 0.84) -> str | None:
+    """The words of the question that mean ``name``: the same letters, else the most similar ones.
+
+    ``least`` is the similarity (difflib's ratio of the letters) that a span must exceed.
+    """
+    target = plain(name)
+    tokens = list(_TOKEN.finditer(question))
+    size = len(_TOKEN.findall(name))
+    best, found = least, None
+    matcher = SequenceMatcher(None, "", target, autojunk=False)
+    for first in range(len(tokens) if target else 0):
+        for last in range(first, min(len(tokens), first + size + 4)):
+            text = question[tokens[first].start() : tokens[last].end()]
+            if text.count("(") != text.count(")") or not (text[0].isalnum() or text[0] == "("):
+                continue
+            if not (text[-1].isalnum() or text[-1] in ").!"):
+                continue
+            letters = plain(text)
+            if letters == target:
+                return text
+            if abs(len(letters) - len(target)) > max(len(letters), len(target)) * 0.4:
+                continue
+            matcher.set_seq1(letters)
+            if matcher.real_quick_ratio() > best and matcher.quick_ratio() > best and (ratio := matcher.ratio()) > best:
+                best, found = ratio, text
+    return found
+
+
+def _in_words_of(question: str, subject: str) -> str:
+    """``subject`` if it is words of the question, else the words it is nearly; empty when it is neither."""
+    words = " ".join(_WORD.findall(subject.casefold()))
+    if words and f" {words} " in f" {' '.join(_WORD.findall(question.casefold()))} ":
+        return subject
+    return span_in(question, subject, least=0.75) or span_in(question, base_name(subject), least=0.75) or ""
 
 
 def _operation(line: str) -> Operation | None:
@@ -129,7 +182,8 @@ class TrainedPlanner:
         model.load_adapter("plan", folder or adapter_folder("plan"))
 
     def plan(self, question: str) -> tuple[Question, Usage]:
-        completion = self._model.complete(plan_prompt(question), adapter="plan", max_new_tokens=MAX_NEW_TOKENS)
+        prompt = plan_prompt(self._model.escape(question))
+        completion = self._model.complete(prompt, adapter="plan", max_new_tokens=MAX_NEW_TOKENS)
         plan = parse_plan(completion.text, question, planner=self.name)
         return plan or self._rules.plan(question)[0], completion.usage
 

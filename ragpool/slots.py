@@ -60,7 +60,7 @@ def parse_reading(text: str) -> str | None:
     """The value in a completion: its first line without quotes and full stop; None for "none" or nothing."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "").strip(" \"'`")
     if line.endswith(".") and not re.search(r"\b\w\.$|\b(?:Jr|Sr|Inc|Ltd|Co|St)\.$", line):
-        line = line[:-1]
+        line = line[:-1].rstrip("\"'`")
     return None if not line or line.casefold() in (NONE, "unknown", "not stated") else line
 
 
@@ -114,7 +114,8 @@ class TrainedReader:
     def read(self, query: str, contexts: Sequence[Context]) -> Reading:
         if not contexts:
             return Reading(None, 0.0)
-        prompt = reader_prompt(query, contexts)
+        escape = self._model.escape
+        prompt = reader_prompt(escape(query), [(escape(title), escape(text)) for title, text in contexts])
         completion = self._model.complete(prompt, adapter="reader", max_new_tokens=MAX_NEW_TOKENS)
         confidence = self._calibration(completion.logprob)
         return verified(parse_reading(completion.text), confidence, contexts, completion.usage)

@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragpool.errors import ModelError
+from ragpool.settings import ModelSettings
 
 if TYPE_CHECKING:
     import torch
+
+    from ragpool.models import LocalModel
 
 Log = Callable[[str], None]
 Pair = tuple[list[int], list[int]]
@@ -51,14 +54,6 @@ class Recipe:
     batch_tokens: int = 1024
     frozen: int = 12
     threads: int = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """A greedy completion and the mean log-probability of its tokens (end token included)."""
-
-    text: str
-    logprob: float
 
 
 def load_base() -> tuple[Any, Any]:
@@ -164,49 +159,13 @@ def train_lora(epochs: Sequence[Sequence[Example]], out: Path, recipe: Recipe, l
     }
 
 
-def load_adapter(folder: Path) -> tuple[Any, Any]:
-    """(base model with the adapter of ``folder`` on it, tokenizer), for evaluation."""
-    from peft import PeftModel
+def with_adapter(name: str, folder: Path) -> LocalModel:
+    """The embedded model, loaded anew, with the adapter of ``folder`` as ``name``: what evaluation asks."""
+    from ragpool.models import EMBEDDED, LocalModel
 
-    base, tokenizer = load_base()
-    return PeftModel.from_pretrained(base, str(folder)).eval(), tokenizer
-
-
-def complete(
-    model: Any, tokenizer: Any, prompts: Sequence[str], *, max_new_tokens: int, batch_tokens: int = 3072
-) -> list[Completion]:
-    """Greedy completions of many prompts, in batches of similar length; order is kept."""
-    import torch
-
-    ids = [tokenizer(prompt).input_ids for prompt in prompts]
-    results: dict[int, Completion] = {}
-    order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-    while order:
-        size = max(1, batch_tokens // (len(ids[order[0]]) + max_new_tokens))
-        batch, order = order[:size], order[size:]
-        width = max(len(ids[i]) for i in batch)
-        pad = tokenizer.pad_token_id
-        tokens = torch.tensor([[pad] * (width - len(ids[i])) + ids[i] for i in batch])
-        mask = torch.tensor([[0] * (width - len(ids[i])) + [1] * len(ids[i]) for i in batch])
-        with torch.inference_mode():
-            output = model.generate(
-                input_ids=tokens,
-                attention_mask=mask,
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                use_cache=True,
-                output_logits=True,
-                return_dict_in_generate=True,
-                pad_token_id=pad,
-            )
-        logits = torch.stack(output.logits, dim=1).log_softmax(-1)
-        for row, i in enumerate(batch):
-            new = output.sequences[row, width:].tolist()
-            end = new.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in new else len(new)
-            chosen = logits[row, range(end), new[:end]]
-            text = tokenizer.decode(new[:end], skip_special_tokens=True).strip()
-            results[i] = Completion(text, float(chosen.mean()))
-    return [results[i] for i in range(len(ids))]
+    model = LocalModel.load(EMBEDDED, ModelSettings())
+    model.load_adapter(name, folder)
+    return model
 
 
 def _encode(tokenizer: Any, example: Example) -> Pair:

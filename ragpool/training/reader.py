@@ -12,11 +12,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ragpool.plan import fill, slots_in
-from ragpool.slots import MAX_NEW_TOKENS, NONE, Calibration, Context, parse_reading, reader_prompt, stands_in, subquestion
+from ragpool.plan import base_name, fill, plain, slots_in
+from ragpool.slots import (
+    MAX_NEW_TOKENS,
+    NONE,
+    Calibration,
+    Context,
+    parse_reading,
+    reader_prompt,
+    stands_in,
+    subquestion,
+)
 from ragpool.training import lora
-from ragpool.training.data import HOTPOT, MUSIQUE, TWOWIKI, Paragraph, Record, dev_split, read_records, training_split
-from ragpool.training.plan import base_name, gold_plan, parse_date, plain
+from ragpool.training.data import (
+    MUSIQUE,
+    TWOWIKI,
+    Paragraph,
+    Record,
+    dev_split,
+    read_records,
+    training_split,
+)
+from ragpool.training.plan import gold_plan, parse_date
 from ragpool.types import Operation, Triple
 
 LOOKUP, FULL = "lookup", "full"
@@ -24,7 +41,7 @@ LOOKUP, FULL = "lookup", "full"
 NONE_SHARE = 0.24
 _LONGEST = 70  # words of a passage
 _WORD = re.compile(r"\w+")
-_COMMON = frozenset("the a an of in on at by to for and is was are were what which who when where did does do s it".split())
+_COMMON = frozenset(["the", "a", "an", "of", "in", "on", "at", "by", "to", "for", "and", "is", "was", "are", "were", "what", "which", "who", "when", "where", "did", "does", "do", "s", "it"])
 _DATES = re.compile(
     r"(?:\d{1,2}(?:st|nd|rd|th)? (?:of )?[A-Z][a-z]+,? \d{3,4}|[A-Z][a-z]+ \d{1,2}(?:st|nd|rd|th)?,? \d{3,4}|[A-Z][a-z]+,? \d{4}|\b\d{4}\b)"
 )
@@ -127,7 +144,7 @@ def evaluate(files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int |
     Every item is asked twice: with its gold passages among distractors and, where possible, without the key
     passage. ``auroc`` says how well the log-probability tells right answers from wrong ones.
     """
-    model, tokenizer = lora.load_adapter(folder)
+    model = lora.with_adapter("reader", folder)
     asked: list[tuple[Item, list[Context], str]] = []
     rng = random.Random(seed)
     pool = [item for record in dev_split(read_records(files)) for item in items(record)]
@@ -138,7 +155,7 @@ def evaluate(files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int |
             if made is not None:
                 asked.append((item, made[1], made[2]))
     prompts = [reader_prompt(item.query, contexts) for item, contexts, _ in asked]
-    written = lora.complete(model, tokenizer, prompts, max_new_tokens=MAX_NEW_TOKENS)
+    written = model.complete_batch(prompts, adapter="reader", max_new_tokens=MAX_NEW_TOKENS)
     rows = []
     for (item, contexts, target), completion in zip(asked, written, strict=True):
         value = parse_reading(completion.text)
