@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect.artifacts import (
+    acreate_image_artifact,
     acreate_markdown_artifact,
     acreate_progress_artifact,
     acreate_table_artifact,
@@ -60,8 +61,11 @@ async def publish(batch: Batch) -> None:
     left_out = "" if len(shown) == len(lines) else f"The newest {len(shown)} of {len(lines)} answers. "
     where = f"{left_out}All of them, with evidence: {batch.work.file.path}"
     await acreate_table_artifact([table_row(line) for line in shown], artifact_key(batch, "answers"), where)
-    text = await asyncio.to_thread(report, batch.work.job, batch.work.total, lines, batch.failed)
+    image = await asyncio.to_thread(picture, lines) if lines else ""
+    text = report(batch.work.job, batch.work.total, lines, batch.failed, image)
     await acreate_markdown_artifact(text, artifact_key(batch, "report"), f"Report of the batch {batch.work.job}")
+    if image:  # once more by itself: some viewers of Markdown show no data URIs
+        await acreate_image_artifact(image, artifact_key(batch, "picture"), f"The batch {batch.work.job} at a glance")
 
 
 def artifact_key(batch: Batch, kind: str) -> str:
@@ -85,8 +89,10 @@ def table_row(line: Line) -> dict[str, Any]:
     }
 
 
-def report(job: str, total: int, lines: Sequence[Line], failed: Sequence[tuple[str, str]]) -> str:
-    """The report as Markdown; its picture stands in it as a data URI, so that it needs no file beside it."""
+def report(
+    job: str, total: int, lines: Sequence[Line], failed: Sequence[tuple[str, str]], image: str = ""
+) -> str:
+    """The report as Markdown; ``image`` is the address of its picture."""
     parts = [f"# Batch {job}", "", f"{len(lines)} answers in the file, {total} questions asked, {len(failed)} failed.", ""]
     if lines:
         usage = {key: sum(line["usage"][key] for line in lines) for key in lines[0]["usage"]}
@@ -101,9 +107,9 @@ def report(job: str, total: int, lines: Sequence[Line], failed: Sequence[tuple[s
                     ("seconds", f"{sum(seconds):,.1f}", f"{seconds[len(seconds) // 2]:.2f} (median)"),
                 ],
             ),
-            f"![Status by rounds, stop reasons, and seconds a question](data:image/png;base64,{picture(lines)})",
-            "",
         ]
+    if image:
+        parts += [f"![Status by rounds, stop reasons, and seconds a question]({image})", ""]
     if failed:
         parts += ["## Failed", "", "The next run of the same batch tries them again.", ""]
         parts += _markdown_table(("id", "reason"), failed)
@@ -111,7 +117,8 @@ def report(job: str, total: int, lines: Sequence[Line], failed: Sequence[tuple[s
 
 
 def picture(lines: Sequence[Line]) -> str:
-    """A PNG in base64: what became of the questions by rounds and by stop reason, and the seconds they took."""
+    """A PNG as a data URI, so that it needs no file beside it: what became of the questions by rounds and by stop
+    reason, and the seconds they took."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -147,7 +154,7 @@ def picture(lines: Sequence[Line]) -> str:
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     data = io.BytesIO()
     figure.savefig(data, format="png")
-    return base64.b64encode(data.getvalue()).decode("ascii")
+    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
 
 
 def _counted(lines: Sequence[Line], key: str) -> list[tuple[str, int]]:
