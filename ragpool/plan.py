@@ -131,7 +131,11 @@ def span_in(question: str, name: str, *, least: float = 0.84) -> str | None:
             if abs(len(letters) - len(target)) > max(len(letters), len(target)) * 0.4:
                 continue
             matcher.set_seq1(letters)
-            if matcher.real_quick_ratio() > best and matcher.quick_ratio() > best and (ratio := matcher.ratio()) > best:
+            if (
+                matcher.real_quick_ratio() > best
+                and matcher.quick_ratio() > best
+                and (ratio := matcher.ratio()) > best
+            ):
                 best, found = ratio, text
     return found
 
@@ -234,16 +238,24 @@ _COMPARISONS = (
     (r"\b(?:released|came out|published) (?:first|earlier)\b", "publication date", "earlier"),
     (r"\b(?:released|came out|published) (?:later|last|more recently)\b", "publication date", "later"),
     (r"\b(?:founded|formed|established|built|opened) (?:first|earlier)\b", "date founded", "earlier"),
-    (r"\b(?:founded|formed|established|built|opened) (?:later|last|more recently)\b", "date founded", "later"),
+    (
+        r"\b(?:founded|formed|established|built|opened) (?:later|last|more recently)\b",
+        "date founded",
+        "later",
+    ),
     (r"\b(?:larger|more|higher|bigger) (?:population|inhabitants)\b", "population", "larger"),
     (r"\b(?:smaller|fewer|lower) (?:population|inhabitants)\b", "population", "smaller"),
 )
 _THROUGH = re.compile(r"\b(director|author|writer|composer|performer|producer|founder)s?\b", re.IGNORECASE)
-_EITHER = re.compile(r"(?:,|\bfirst|\blater|\bearlier|\bbetween|\bis|\bwas)\s+(?P<a>[^,?]+?)\s+or\s+(?P<b>[^?]+?)\s*\?*$")
+_EITHER = re.compile(
+    r"(?:,|\bfirst|\blater|\bearlier|\bbetween|\bis|\bwas)\s+(?P<a>[^,?]+?)\s+or\s+(?P<b>[^?]+?)\s*\?*$"
+)
 _PAIR = re.compile(r"^(?:are|were|is|do|did|does|was)\b.*?(?P<a>[A-Z0-9][^?]*?)\s+and\s+(?P<b>[A-Z0-9][^?]*?)[,\s]+"
                    r"(?:both|located|have|has|of|from|share|born|in|the same|originate)\b.*\bsame (?P<r>[\w ]+?)\s*\?*$",
                    re.IGNORECASE)  # fmt: skip
-_OF = re.compile(r"\b(?:the\s+)?([a-z][\w]*(?:\s+of\s+(?:birth|death|origin|citizenship))?)\s+of\s+", re.IGNORECASE)
+_OF = re.compile(
+    r"\b(?:the\s+)?([a-z][\w]*(?:\s+of\s+(?:birth|death|origin|citizenship))?)\s+of\s+", re.IGNORECASE
+)
 _ASKED = re.compile(r"^(?:what|who|where|when|which)\s+(?:is|was|are|were)\s+(?:the\s+)?", re.IGNORECASE)
 _VERBS = {"born": "date of birth", "die": "date of death", "died": "date of death"}
 
@@ -261,12 +273,16 @@ def _both(text: str) -> list[str]:
     names = _PAIR.search(text)
     if not names:
         return []
-    relation = {"nationality": "country of citizenship"}.get(names["r"].strip().casefold(), names["r"].strip())
+    relation = {"nationality": "country of citizenship"}.get(
+        names["r"].strip().casefold(), names["r"].strip()
+    )
     through = _THROUGH.search(text[: names.start("a")])
     return _two_chains((names["a"], names["b"]), through, relation, "same")
 
 
-def _two_chains(names: tuple[str, str], through: re.Match[str] | None, relation: str, operation: str) -> list[str]:
+def _two_chains(
+    names: tuple[str, str], through: re.Match[str] | None, relation: str, operation: str
+) -> list[str]:
     lines: list[str] = []
     for name in names:
         subject = name.strip(" ,?")
@@ -286,7 +302,9 @@ def _chain(text: str) -> list[str]:
     words = rest.split()
     if words and words[-1].casefold() in _VERBS:
         verb = words[-1].casefold()
-        hops.append("place of birth" if verb == "born" and text.casefold().startswith("where") else _VERBS[verb])
+        hops.append(
+            "place of birth" if verb == "born" and text.casefold().startswith("where") else _VERBS[verb]
+        )
         rest = " ".join(words[:-1])
     while len(hops) < MAX_TRIPLES and (hop := _OF.match(rest)):
         hops.append(hop[1].casefold())
@@ -295,4 +313,7 @@ def _chain(text: str) -> list[str]:
     if not rest or not hops:
         return []
     subjects = [rest, *(f"?{n}" for n in range(1, len(hops)))]
-    return [f"{s} | {hop} | ?{n}" for n, (s, hop) in enumerate(zip(subjects, reversed(hops), strict=True), start=1)]
+    return [
+        f"{s} | {hop} | ?{n}"
+        for n, (s, hop) in enumerate(zip(subjects, reversed(hops), strict=True), start=1)
+    ]

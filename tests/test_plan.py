@@ -25,7 +25,9 @@ The Salt Road | director | ?3
 
 
 def test_a_chain_is_read_in_order() -> None:
-    plan = parse_plan("Lothair II | mother | ?1\n?1 | date of death | ?2", "When did Lothair II's mother die?")
+    plan = parse_plan(
+        "Lothair II | mother | ?1\n?1 | date of death | ?2", "When did Lothair II's mother die?"
+    )
     assert plan is not None
     assert plan.triples == (Triple("Lothair II", "mother", "?1"), Triple("?1", "date of death", "?2"))
     assert plan.operation is Operation.LOOKUP
@@ -86,7 +88,9 @@ def test_a_slip_in_a_name_is_mended_from_the_question(slip: str) -> None:
 
 
 def test_a_subject_may_hold_a_slot_among_words() -> None:
-    plan = parse_plan("David Morse | place of birth | ?1\nLaHave, ?1 | district | ?2", "LaHave of David Morse's birthplace?")
+    plan = parse_plan(
+        "David Morse | place of birth | ?1\nLaHave, ?1 | district | ?2", "LaHave of David Morse's birthplace?"
+    )
     assert plan is not None
     assert slots_in(plan.triples[1].subject) == ("?1",)
     assert fill(plan.triples[1].subject, {"?1": "Beverly"}) == "LaHave, Beverly"
@@ -126,7 +130,10 @@ def test_any_text_is_read_or_refused_and_slots_are_bound_before_use(text: str, q
             "What is the date of birth of the performer of song Get Low (Some Song)?",
             "Get Low (Some Song) | performer | ?1\n?1 | date of birth | ?2",
         ),
-        ("When was the director of film King Of The Sierras born?", "King Of The Sierras | director | ?1\n?1 | date of birth | ?2"),
+        (
+            "When was the director of film King Of The Sierras born?",
+            "King Of The Sierras | director | ?1\n?1 | date of birth | ?2",
+        ),
         (
             "Do Billy Mitchell and Carla Garrett have the same nationality?",
             "Billy Mitchell | country of citizenship | ?1\nCarla Garrett | country of citizenship | ?2\n= same",

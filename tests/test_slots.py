@@ -17,7 +17,10 @@ from ragpool.slots import (
 )
 from ragpool.types import Triple
 
-CONTEXTS = [("Lothair II", "Lothair II was the son of Ermengarde of\nTours."), ("Tours", "Tours lies on the Loire.")]
+CONTEXTS = [
+    ("Lothair II", "Lothair II was the son of Ermengarde of\nTours."),
+    ("Tours", "Tours lies on the Loire."),
+]
 
 
 def test_the_prompt_shows_titles_and_the_question_on_both_sides() -> None:

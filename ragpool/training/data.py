@@ -84,7 +84,11 @@ def read_records(files: Iterable[Path]) -> list[Record]:
     for file in files:
         try:
             text = file.read_text(encoding="utf-8")
-            rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(x) for x in text.splitlines() if x]
+            rows = (
+                json.loads(text)
+                if text.lstrip().startswith("[")
+                else [json.loads(x) for x in text.splitlines() if x]
+            )
             records += [_record(row) for row in rows]
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = f"not a HotpotQA, 2WikiMultihopQA or MuSiQue file ({type(error).__name__}: {error})"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,10 +74,18 @@ def load_base() -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def train_lora(epochs: Sequence[Sequence[Example]], out: Path, recipe: Recipe, log: Log) -> dict[str, Any]:
+def train_lora(
+    epochs: Sequence[Sequence[Example]],
+    out: Path,
+    recipe: Recipe,
+    log: Log,
+    *,
+    base: tuple[Any, Any] | None = None,
+) -> dict[str, Any]:
     """Train an adapter and write it to ``out`` (peft's format, float16); returns figures of the run.
 
-    ``epochs`` holds the examples of each epoch; they may be the same ones every time.
+    ``epochs`` holds the examples of each epoch; they may be the same ones every time. ``base`` is a Llama model
+    and its tokenizer, by default the embedded ones.
 
     A checkpoint is written after every epoch to ``out/checkpoint.pt`` and a run with the same recipe and
     numbers of examples goes on from it; it is removed at the end.
@@ -86,16 +95,20 @@ def train_lora(epochs: Sequence[Sequence[Example]], out: Path, recipe: Recipe, l
 
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
-    base, tokenizer = load_base()
-    base.config.use_cache = False
+    llama, tokenizer = base or load_base()
+    llama.config.use_cache = False
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         target_modules=list(LINEAR_LAYERS),
-        layers_to_transform=list(range(recipe.frozen, base.config.num_hidden_layers)),
+        layers_to_transform=list(range(recipe.frozen, llama.config.num_hidden_layers)),
         task_type="CAUSAL_LM",
     )
-    model = get_peft_model(base, config)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", FutureWarning
+        )  # peft asks transformers for an attribute by its old name
+        model = get_peft_model(llama, config)
     weights = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=recipe.rate, weight_decay=0.0)
     encoded = [[_encode(tokenizer, example) for example in examples] for examples in epochs]
@@ -116,12 +129,12 @@ def train_lora(epochs: Sequence[Sequence[Example]], out: Path, recipe: Recipe, l
             first, seconds, losses = saved["epoch"], saved["seconds"], saved["losses"]
             log(f"resumed after epoch {first}")
     model.train()
-    trunk = Trunk(base, recipe.frozen)
+    trunk = Trunk(llama, recipe.frozen)
     for epoch in range(first, len(epochs)):
         began, running, done = time.monotonic(), 0.0, 0
         for number, batch in enumerate(batches[epoch], start=1):
             pairs = [encoded[epoch][i] for i in batch]
-            loss = _loss(base, trunk, pairs)
+            loss = _loss(llama, trunk, pairs)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimiser.step()
@@ -131,7 +144,9 @@ def train_lora(epochs: Sequence[Sequence[Example]], out: Path, recipe: Recipe, l
             done += sum(len(prompt) + len(target) for prompt, target in pairs)
             if number % 10 == 0:
                 speed = f"{done / (time.monotonic() - began):.0f} tok/s"
-                log(f"epoch {epoch + 1} step {number}/{len(batches[epoch])} loss {running / number:.4f} {speed}")
+                log(
+                    f"epoch {epoch + 1} step {number}/{len(batches[epoch])} loss {running / number:.4f} {speed}"
+                )
         losses.append(running / max(1, len(batches[epoch])))
         seconds += time.monotonic() - began
         log(f"epoch {epoch + 1} done, loss {losses[-1]:.4f}, {seconds:.0f} s")
@@ -254,10 +269,15 @@ def _save(model: Any, out: Path) -> None:
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    state = {name: w.detach().to(torch.float16).contiguous() for name, w in get_peft_model_state_dict(model).items()}
+    state = {
+        name: w.detach().to(torch.float16).contiguous()
+        for name, w in get_peft_model_state_dict(model).items()
+    }
     save_file(state, str(out / "adapter_model.safetensors"), metadata={"format": "pt"})
     config = model.peft_config["default"].to_dict()
     config["base_model_name_or_path"] = BASE_NAME
     config["inference_mode"] = True
-    text = json.dumps(config, indent=2, sort_keys=True, default=lambda x: sorted(x) if isinstance(x, set) else str(x))
+    text = json.dumps(
+        config, indent=2, sort_keys=True, default=lambda x: sorted(x) if isinstance(x, set) else str(x)
+    )
     (out / "adapter_config.json").write_text(text + "\n", encoding="utf-8")

@@ -20,9 +20,11 @@ from ragpool.plan import (
     write_plan,
 )
 from ragpool.training import lora
+from ragpool.training.cards import PLAN_CARD, write_card
 from ragpool.training.data import MUSIQUE, TWOWIKI, Record, dev_split, read_records, training_split
 from ragpool.training.hotpot_plans import HOTPOT_PLANS
 from ragpool.types import Operation, Question, Triple
+from ragpool.values import parse_date
 
 # The pairs are short, about 55 tokens. With 1,024 tokens a batch, three epochs are 94 steps, and only .66 of the
 # held-out 2Wiki chains come out right: the number of steps is what counts here.
@@ -53,17 +55,17 @@ _MEASURES = (
     ("Does {} or {} have fewer inhabitants?", "population", Operation.SMALLER),
     ("Which is longer, {} or {}?", "length", Operation.LARGER),
 )
-_MONTHS = {
-    name: number
-    for number, name in enumerate(
-        ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"],
-        start=1,
-    )
-}
 _TOKEN = re.compile(r"\w+|[^\w\s]")
-_LEADING = set(["what", "which", "who", "whom", "whose", "is", "was", "are", "were", "does", "do", "did", "the", "a", "an", "of", "in", "on", "at", "by", "to", "for", "'s"])
-_TRAILING = set(["is", "was", "are", "were", "did", "does", "do", "the", "a", "an", "of", "in", "on", "at", "by", "to", "for", "from", "and", "with", "whom", "who", "what", "s"])
-_NEVER = _TRAILING | set(["where", "when", "how", "that", "this", "its"])
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_LEADING = _words("what which who whom whose is was are were does do did the a an of in on at by to for 's")
+_TRAILING = _words("is was are were did does do the a an of in on at by to for from and with whom who what s")
+_NEVER = _TRAILING | _words("where when how that this its")
+_FILLING = _words("did does do is was are the a an 's")
 _ASKS = re.compile(r"^(?:in|on|at|of|to|from|for)?\s*(?:what|which|who|whom|whose)\b\s*", re.IGNORECASE)
 
 
@@ -113,10 +115,15 @@ def _measured(plans: Sequence[Question]) -> list[Question]:
 def train(
     files: Sequence[Path], out: Path, *, seed: int = 0, epochs: int = 5, threads: int = 2, log: lora.Log
 ) -> dict[str, Any]:
-    """Train the plan adapter on the training split of ``files``; figures of the run."""
+    """Train the plan adapter on the training split of ``files``, measure it on the dev split, write its card.
+
+    A run that was interrupted goes on from its last epoch in ``out``. Returns all figures.
+    """
     pairs = examples(training_split(read_records(files)))
     recipe = lora.Recipe(seed=seed, batch_tokens=BATCH_TOKENS, threads=threads)
-    return lora.train_lora([pairs] * epochs, out, recipe, log)
+    trained = lora.train_lora([pairs] * epochs, out, recipe, log)
+    log("measuring on the dev split")
+    return write_card(PLAN_CARD, files, out, trained, evaluate(files, out))
 
 
 def evaluate(files: Sequence[Path], folder: Path) -> dict[str, Any]:
@@ -159,7 +166,9 @@ def score(records: Sequence[Record], plans: Sequence[Question | None]) -> dict[s
             "questions": table["questions"],
             "gold": table["gold"],
             **{name: round(table[name] / of, 4) for name in ("relations", "subjects", "operation", "plan")},
-            "errors": {k.removeprefix("error: "): n for k, n in table.most_common() if k.startswith("error: ")},
+            "errors": {
+                k.removeprefix("error: "): n for k, n in table.most_common() if k.startswith("error: ")
+            },
         }
     return rates
 
@@ -183,20 +192,11 @@ def _chains(plan: Question, with_subjects: bool) -> list[str]:
     """Each triple with its slots spelled out as the triples that produce them; sorted."""
     spelled: dict[str, str] = {}
     for t in plan.triples:
-        subject = fill(t.subject, spelled) if slots_in(t.subject) else plain(t.subject) if with_subjects else "x"
+        subject = (
+            fill(t.subject, spelled) if slots_in(t.subject) else plain(t.subject) if with_subjects else "x"
+        )
         spelled[t.object] = f"({subject}|{fill(t.relation.casefold(), spelled)})"
     return sorted(spelled.values())
-
-
-def parse_date(text: str) -> tuple[int, int, int] | None:
-    """(year, month, day) with 0 for what is not said."""
-    words = [w.casefold() for w in re.findall(r"\w+", text)]
-    years = [int(w) for w in words if w.isdigit() and len(w) in (3, 4)]
-    if not years:
-        return None
-    month = next((_MONTHS[w] for w in words if w in _MONTHS), 0)
-    day = next((int(w) for w in words if w.isdigit() and len(w) < 3), 0)
-    return years[0], month, day
 
 
 def _twowiki(record: Record) -> list[str]:
@@ -210,7 +210,11 @@ def _twowiki(record: Record) -> list[str]:
         chain = [i]
         while True:
             value = steps[chain[-1]].answer
-            follow = [j for j, s in enumerate(steps) if j not in placed and j not in chain and _same(s.subject, value)]
+            follow = [
+                j
+                for j, s in enumerate(steps)
+                if j not in placed and j not in chain and _same(s.subject, value)
+            ]
             if not follow:
                 break
             chain.append(follow[0])
@@ -225,7 +229,9 @@ def _twowiki(record: Record) -> list[str]:
         full = [t for t in titles if _same(t, name)]
         spans = (span_in(record.question, n) for n in (*full, name, base_name(name)))
         span = next((s for s in spans if s), None)
-        if span is None and len(chains) == 1:  # the question may use the title where the triple has the full name
+        if (
+            span is None and len(chains) == 1
+        ):  # the question may use the title where the triple has the full name
             span = next((s for t in titles for s in (span_in(record.question, t),) if s), None)
         if span is None:
             return []
@@ -283,7 +289,9 @@ def _musique(record: Record) -> list[str]:
             if slots_in(subject):
                 subject = _keep_known(subject, record.question)
             else:
-                subject = span_in(record.question, subject) or span_in(record.question, base_name(subject)) or ""
+                subject = (
+                    span_in(record.question, subject) or span_in(record.question, base_name(subject)) or ""
+                )
         elif slots := slots_in(text):
             subject = slots[-1]
             relation = _relation(text.replace(subject, " "))
@@ -317,12 +325,18 @@ def _shared(question: str, text: str) -> str:
             if inner and plain(inner[-1]) not in asked:
                 break
             ends = (words[0], words[-1])
-            if any(not w[0].isalnum() or w.casefold() in _NEVER for w in ends) or (first == 0 and _starts(words[0])):
+            if any(not w[0].isalnum() or w.casefold() in _NEVER for w in ends) or (
+                first == 0 and _starts(words[0])
+            ):
                 continue
             named = [w for w in inner if w[0].isupper()]
             if named and not all(w[0].isupper() or w[0].isdigit() for w in ends):
                 continue  # a name begins and ends with its capitals
-            value = 3.0 * len(named) + sum(w.casefold() not in _LEADING | _TRAILING for w in inner) - 0.1 * len(inner)
+            value = (
+                3.0 * len(named)
+                + sum(w.casefold() not in _LEADING | _TRAILING for w in inner)
+                - 0.1 * len(inner)
+            )
             if value > best:
                 best, found = value, question[tokens[first].start() : tokens[last].end()]
     return found
@@ -346,7 +360,7 @@ def _relation(text: str) -> str:
     words = re.sub(r"\bname of\b", "", text, flags=re.IGNORECASE).strip(" .").split()
     while words and words[0].casefold() in _LEADING:
         words.pop(0)
-    words = [w for i, w in enumerate(words) if not (i and w.casefold() in {"did", "does", "do", "is", "was", "are", "the", "a", "an", "'s"})]
+    words = [w for i, w in enumerate(words) if not (i and w.casefold() in _FILLING)]
     while words and words[-1].casefold() in _TRAILING:
         words.pop()
     return " ".join(words)

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from ragpool.distil import content_words
 from ragpool.plan import base_name, fill, plain, slots_in
 from ragpool.slots import (
     MAX_NEW_TOKENS,
@@ -23,7 +27,8 @@ from ragpool.slots import (
     stands_in,
     subquestion,
 )
-from ragpool.training import lora
+from ragpool.training import lora, metrics
+from ragpool.training.cards import READER_CARD, write_card
 from ragpool.training.data import (
     MUSIQUE,
     TWOWIKI,
@@ -33,17 +38,18 @@ from ragpool.training.data import (
     read_records,
     training_split,
 )
-from ragpool.training.plan import gold_plan, parse_date
+from ragpool.training.plan import gold_plan
 from ragpool.types import Operation, Triple
+from ragpool.values import parse_date
 
 LOOKUP, FULL = "lookup", "full"
 
 NONE_SHARE = 0.24
 _LONGEST = 70  # words of a passage
 _WORD = re.compile(r"\w+")
-_COMMON = frozenset(["the", "a", "an", "of", "in", "on", "at", "by", "to", "for", "and", "is", "was", "are", "were", "what", "which", "who", "when", "where", "did", "does", "do", "s", "it"])
 _DATES = re.compile(
-    r"(?:\d{1,2}(?:st|nd|rd|th)? (?:of )?[A-Z][a-z]+,? \d{3,4}|[A-Z][a-z]+ \d{1,2}(?:st|nd|rd|th)?,? \d{3,4}|[A-Z][a-z]+,? \d{4}|\b\d{4}\b)"
+    r"(?:\d{1,2}(?:st|nd|rd|th)? (?:of )?[A-Z][a-z]+,? \d{3,4}|[A-Z][a-z]+ \d{1,2}(?:st|nd|rd|th)?,? \d{3,4}"
+    r"|[A-Z][a-z]+,? \d{4}|\b\d{4}\b)"
 )
 
 
@@ -78,7 +84,7 @@ def example(item: Item, rng: random.Random, *, missing: bool) -> tuple[str, list
     """
     paragraphs = item.record.paragraphs
     shown = dict(zip(item.needed, item.sentences, strict=True))
-    wanted = _content(item.query)
+    wanted = content_words(item.query)
     hushed: list[Context] = []
     if missing:
         del shown[item.key]
@@ -91,16 +97,22 @@ def example(item: Item, rng: random.Random, *, missing: bool) -> tuple[str, list
     size = rng.randint(1, 4) if item.kind == LOOKUP else rng.randint(len(item.needed), len(item.needed) + 2)
     for index in others[: max(1 if missing else 0, size - len(shown) - len(hushed))]:
         shown[index] = ()
-    contexts = [(paragraphs[i].title, _distilled(paragraphs[i], must, wanted, rng)) for i, must in shown.items()]
+    contexts = [
+        (paragraphs[i].title, _distilled(paragraphs[i], must, wanted, rng)) for i, must in shown.items()
+    ]
     contexts += hushed
     rng.shuffle(contexts)
     standing = stands_in(item.answer, contexts)
     if missing:
-        return None if standing and item.answer.casefold() not in ("yes", "no") else (item.query, contexts, NONE)
+        return (
+            None if standing and item.answer.casefold() not in ("yes", "no") else (item.query, contexts, NONE)
+        )
     return (item.query, contexts, item.answer) if standing else None
 
 
-def examples(records: Sequence[Record], rng: random.Random, sizes: dict[tuple[str, str], int]) -> list[lora.Example]:
+def examples(
+    records: Sequence[Record], rng: random.Random, sizes: dict[tuple[str, str], int]
+) -> list[lora.Example]:
     """At most ``sizes[data set, kind]`` training pairs of each sort, about one in five of them unanswerable."""
     by_sort: dict[tuple[str, str], list[Item]] = {}
     for record in records:
@@ -126,19 +138,23 @@ SIZES = {(TWOWIKI, LOOKUP): 250, (TWOWIKI, FULL): 90, (MUSIQUE, LOOKUP): 150}
 def train(
     files: Sequence[Path], out: Path, *, seed: int = 0, epochs: int = 2, threads: int = 2, log: lora.Log
 ) -> dict[str, Any]:
-    """Train the reader adapter on the training split of ``files``; figures of the run.
+    """Train the reader adapter on the training split of ``files``, measure it on the dev split, write its card.
 
-    Every epoch draws its look-ups, their distractors and which of them are unanswerable anew.
+    A run that was interrupted goes on from its last epoch in ``out``. Returns all figures. Every epoch draws its look-ups, their distractors and which of them are unanswerable anew.
     """
     records = training_split(read_records(files))
     rounds = [examples(records, random.Random(f"{seed}-{epoch}"), SIZES) for epoch in range(epochs)]
-    return lora.train_lora(rounds, out, lora.Recipe(seed=seed, threads=threads), log)
+    trained = lora.train_lora(rounds, out, lora.Recipe(seed=seed, threads=threads), log)
+    log("measuring on the dev split")
+    return write_card(READER_CARD, files, out, trained, evaluate(files, out))
 
 
 # --- evaluation
 
 
-def evaluate(files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int | None = None) -> dict[str, Any]:
+def evaluate(
+    files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int | None = None
+) -> dict[str, Any]:
     """Figures of the adapter on the dev split, by data set and kind; writes ``calibration.json`` beside it.
 
     Every item is asked twice: with its gold passages among distractors and, where possible, without the key
@@ -196,7 +212,9 @@ def score(rows: Sequence[Row]) -> tuple[dict[str, Any], Calibration]:
         errors: Counter[str] = Counter()
         for row in group:
             if row.f1 < 1.0:
-                errors["says none" if row.value is None else "partly right" if row.f1 > 0 else "wrong span"] += 1
+                errors[
+                    "says none" if row.value is None else "partly right" if row.f1 > 0 else "wrong span"
+                ] += 1
         figures[name] = {
             "items": len(group),
             "em": _mean([row.f1 == 1.0 for row in group]),
@@ -213,9 +231,11 @@ def score(rows: Sequence[Row]) -> tuple[dict[str, Any], Calibration]:
     valued = [(row.logprob, row.f1 >= 0.5 and row.target != NONE) for row in rows if row.value is not None]
     calibration = fit_calibration(valued)
     figures["confidence"] = {
-        "auroc": auroc(valued),
-        "auroc_with_none": auroc([(row.logprob, row.f1 >= 0.5) for row in rows]),
-        "calibration_error": calibration_error([(calibration(x), right) for x, right in valued]),
+        "values": len(valued),
+        "right": _mean([right for _, right in valued]),
+        "auroc": _auroc(valued),
+        "auroc_with_none": _auroc([(row.logprob, row.f1 >= 0.5) for row in rows]),
+        "calibration_error": _calibration_error([(calibration(x), right) for x, right in valued]),
     }
     return figures, calibration
 
@@ -227,34 +247,33 @@ def token_f1(said: str, gold: str) -> float:
     return 2 * common / (len(a) + len(b)) if common else float(a == b)
 
 
-def auroc(scored: Sequence[tuple[float, bool]]) -> float:
-    """Probability that a right one scores above a wrong one; ties count half. 0.5 when one sort is missing."""
-    right = [x for x, ok in scored if ok]
-    wrong = [x for x, ok in scored if not ok]
-    if not right or not wrong:
-        return 0.5
-    wins = sum((x > y) + 0.5 * (x == y) for x in right for y in wrong)
-    return round(wins / (len(right) * len(wrong)), 4)
-
-
-def calibration_error(scored: Sequence[tuple[float, bool]], bins: int = 10) -> float:
-    """Expected calibration error over equal-width bins."""
-    total = 0.0
-    for low in range(bins):
-        members = [(p, ok) for p, ok in scored if min(int(p * bins), bins - 1) == low]
-        total += abs(sum(p - ok for p, ok in members))
-    return round(total / max(1, len(scored)), 4)
-
-
-def fit_calibration(scored: Sequence[tuple[float, bool]], steps: int = 4000, rate: float = 0.5) -> Calibration:
+def fit_calibration(
+    scored: Sequence[tuple[float, bool]], steps: int = 4000, rate: float = 0.5
+) -> Calibration:
     """A logistic curve by gradient descent, a little regularised towards slope 1."""
     slope, offset = 1.0, 0.0
     n = max(1, len(scored))
     for _ in range(steps):
-        errors = [(1 / (1 + math.exp(-max(-30.0, min(30.0, slope * x + offset)))) - ok, x) for x, ok in scored]
+        errors = [
+            (1 / (1 + math.exp(-max(-30.0, min(30.0, slope * x + offset)))) - ok, x) for x, ok in scored
+        ]
         slope -= rate * (sum(e * x for e, x in errors) / n + 1e-3 * (slope - 1.0))
         offset -= rate * sum(e for e, _ in errors) / n
     return Calibration(round(slope, 4), round(offset, 4))
+
+
+def _auroc(scored: Sequence[tuple[float, bool]]) -> float:
+    return round(metrics.auroc(*_arrays(scored)), 4)
+
+
+def _calibration_error(scored: Sequence[tuple[float, bool]]) -> float:
+    return round(metrics.calibration_error(*_arrays(scored)), 4)
+
+
+def _arrays(scored: Sequence[tuple[float, bool]]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    return np.array([x for x, _ in scored], dtype=np.float64), np.array(
+        [ok for _, ok in scored], dtype=np.bool_
+    )
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -266,14 +285,20 @@ def _mean(values: Sequence[float]) -> float:
 
 def _twowiki(record: Record) -> Iterator[Item]:
     plan = gold_plan(record)
-    spoken = {plain(base_name(t.subject)): t.subject for t in plan.triples if not slots_in(t.subject)} if plan else {}
+    spoken = (
+        {plain(base_name(t.subject)): t.subject for t in plan.triples if not slots_in(t.subject)}
+        if plan
+        else {}
+    )
     for step in record.steps:
         key = plain(base_name(step.subject))
         for index, paragraph in enumerate(record.paragraphs):
             if not paragraph.support or plain(base_name(paragraph.title)) != key:
                 continue
             order = (*paragraph.support, *range(len(paragraph.sentences)))
-            found = next(((n, v) for n in order if (v := _as_written(step.answer, paragraph.sentences[n]))), None)
+            found = next(
+                ((n, v) for n in order if (v := _as_written(step.answer, paragraph.sentences[n]))), None
+            )
             if found:
                 query = subquestion(Triple(spoken.get(key, step.subject), step.relation, "?1"))
                 yield Item(record, LOOKUP, query, found[1], (index,), ((found[0],),), index)
@@ -339,7 +364,15 @@ def _full(record: Record) -> Iterator[Item]:
             written = answer
         if written is not None:
             holding = [i for i, t in zip(needed, texts, strict=True) if stands_in(written, [t])]
-            yield Item(record, FULL, record.question, written, needed, sentences, holding[-1] if holding else needed[-1])
+            yield Item(
+                record,
+                FULL,
+                record.question,
+                written,
+                needed,
+                sentences,
+                holding[-1] if holding else needed[-1],
+            )
             return
 
 
@@ -358,7 +391,10 @@ def _distilled(paragraph: Paragraph, must: Sequence[int], wanted: frozenset[str]
     """Up to three sentences of a paragraph as the product would show them: the first, the needed, the most like the query."""
     count = len(paragraph.sentences)
     keep = rng.choice((1, 2, 2, 3))
-    others = sorted(range(1, count), key=lambda n: -len(wanted & _content(paragraph.sentences[n])) - 0.5 * rng.random())
+    others = sorted(
+        range(1, count),
+        key=lambda n: -len(wanted & content_words(paragraph.sentences[n])) - 0.5 * rng.random(),
+    )
     chosen = {n for n in must if n < count}
     for n in (0, *others):
         if len(chosen) >= max(keep, len(must)):
@@ -371,10 +407,6 @@ def _distilled(paragraph: Paragraph, must: Sequence[int], wanted: frozenset[str]
     return text if len(words) <= _LONGEST else " ".join(words[:_LONGEST])
 
 
-def _content(text: str) -> frozenset[str]:
-    return frozenset(w for w in _WORD.findall(text.casefold()) if w not in _COMMON)
-
-
 def _overlap(wanted: frozenset[str], paragraph: Paragraph) -> float:
-    words = _content(paragraph.title) | _content(" ".join(paragraph.sentences))
+    words = content_words(paragraph.title) | content_words(" ".join(paragraph.sentences))
     return len(wanted & words) / max(1, len(wanted))

@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragpool.errors import LoadError
+from ragpool.models import LocalModel
+from ragpool.plan import PLAN_PROMPT_VERSION, adapter_folder, parse_plan, write_plan
+from ragpool.prompts import load as load_prompt
+from ragpool.slots import READ_PROMPT_VERSION, stands_in
+from ragpool.training import lora, plan, reader
+from ragpool.training.data import (
+    HOTPOT,
+    MUSIQUE,
+    TWOWIKI,
+    Paragraph,
+    Record,
+    Step,
+    is_dev,
+    read_records,
+    split_sentences,
+    training_split,
+)
+from ragpool.training.hotpot_plans import HOTPOT_PLANS
+
+VILLAGES = {
+    "_id": "v1",
+    "type": "bridge_comparison",
+    "question": "Which film has the director who was born later, Green Harbour (1950 Film) or Salt Roads?",
+    "answer": "Salt Roads",
+    "context": [
+        ["Green Harbour (1950 film)", ["Green Harbour is a film by Ann Pell.", " It was shot in spring."]],
+        ["Salt Roads", ["Salt Roads is a film directed by Bo Reed."]],
+        ["Ann Pell", ["Ann Pell (born 3 May 1900) was a director."]],
+        ["Bo Reed", ["Bo Reed was born on May 4, 1921.", "He lives in Orr."]],
+        ["Blue Harbour", ["Blue Harbour is a film by Cy Dunn."]],
+        ["Cy Dunn", ["Cy Dunn was a director from Orr."]],
+    ],
+    "supporting_facts": [
+        ["Green Harbour (1950 film)", 0],
+        ["Salt Roads", 0],
+        ["Ann Pell", 0],
+        ["Bo Reed", 0],
+    ],
+    "evidences": [
+        ["Salt Roads", "director", "Bo Reed"],
+        ["Green Harbour", "director", "Ann Pell"],
+        ["Bo Reed", "date of birth", "4 May 1921"],
+        ["Ann Pell", "date of birth", "May 3, 1900"],
+    ],
+}
+STEPS = {
+    "id": "2hop__1_2",
+    "question": "Where is the mill in the town where Ann Pell was born?",
+    "answer": "High Street",
+    "answer_aliases": ["the High Street"],
+    "answerable": True,
+    "paragraphs": [
+        {
+            "idx": 0,
+            "title": "Ann Pell",
+            "paragraph_text": "Ann Pell was born in Orr. She moved.",
+            "is_supporting": True,
+        },
+        {
+            "idx": 1,
+            "title": "Orr",
+            "paragraph_text": "Orr has a mill on High Street. It is old.",
+            "is_supporting": True,
+        },
+        {"idx": 2, "title": "Mill", "paragraph_text": "A mill grinds grain.", "is_supporting": False},
+    ],
+    "question_decomposition": [
+        {"id": 1, "question": "Ann Pell >> place of birth", "answer": "Orr", "paragraph_support_idx": 0},
+        {"id": 2, "question": "where is the mill in #1", "answer": "High Street", "paragraph_support_idx": 1},
+    ],
+}
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> dict[str, Record]:
+    """One invented question of each data set, read from files in the original formats."""
+    plain = {k: v for k, v in VILLAGES.items() if k != "evidences"} | {"_id": "h1"}
+    (tmp_path / "hotpot.json").write_text(json.dumps([plain]))
+    (tmp_path / "2wiki.json").write_text(json.dumps([VILLAGES]))
+    (tmp_path / "musique.jsonl").write_text(json.dumps(STEPS) + "\n")
+    found = read_records([tmp_path / name for name in ("hotpot.json", "2wiki.json", "musique.jsonl")])
+    return {record.dataset: record for record in found}
+
+
+def test_files_are_told_apart_by_their_content(records: dict[str, Record]) -> None:
+    assert set(records) == {HOTPOT, TWOWIKI, MUSIQUE}
+    wiki, musique = records[TWOWIKI], records[MUSIQUE]
+    assert [p.title for p in wiki.supporting] == [
+        "Green Harbour (1950 film)",
+        "Salt Roads",
+        "Ann Pell",
+        "Bo Reed",
+    ]
+    assert wiki.steps[0] == Step("Bo Reed", "Salt Roads", "director")
+    assert musique.answers == ("High Street", "the High Street")
+    assert musique.paragraphs[1] == Paragraph("Orr", ("Orr has a mill on High Street.", "It is old."), (0,))
+
+
+def test_a_file_of_another_kind_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('[{"a": 1}]')
+    with pytest.raises(LoadError, match=r"x\.json.*original"):
+        read_records([tmp_path / "x.json"])
+
+
+def test_three_in_ten_questions_are_held_out_for_good() -> None:
+    held_out = [i for i in range(2000) if is_dev(f"question {i}")]
+    assert 0.27 < len(held_out) / 2000 < 0.33
+    assert [i for i in held_out if i < 12] == [i for i in range(12) if is_dev(f"question {i}")]
+    assert not any(is_dev(key) for key in HOTPOT_PLANS)
+
+
+def test_training_never_sees_a_held_out_question(records: dict[str, Record]) -> None:
+    many = [
+        Record(
+            f"q{i}",
+            TWOWIKI,
+            f"Where was P{i}x born?",
+            ("Orr",),
+            "",
+            (),
+            (Step("Orr", f"P{i}x", "place of birth"),),
+        )
+        for i in range(60)
+    ]
+    text = "".join(e.prompt for e in plan.examples(training_split(many)))
+    for record in many:
+        assert (record.question in text) != is_dev(record.id)
+
+
+def test_sentences_end_at_full_stops_that_end_them() -> None:
+    assert split_sentences('J. R. Smith met Dr. Who. He left at 5.30 p.m. "Why?" she said.') == (
+        "J. R. Smith met Dr. Who.",
+        "He left at 5.30 p.m.",
+        '"Why?" she said.',
+    )
+    assert split_sentences("  ") == ()
+
+
+@given(st.text(alphabet=st.sampled_from("aB. !?\"')\n"), max_size=60))
+def test_splitting_loses_no_letters(text: str) -> None:
+    assert "".join("".join(split_sentences(text)).split()) == "".join(text.split())
+
+
+def test_gold_triples_become_a_plan_in_the_words_of_the_question(records: dict[str, Record]) -> None:
+    gold = plan.gold_plan(records[TWOWIKI])
+    assert gold is not None
+    assert write_plan(gold).splitlines() == [
+        "Green Harbour (1950 Film) | director | ?1",
+        "?1 | date of birth | ?2",
+        "Salt Roads | director | ?3",
+        "?3 | date of birth | ?4",
+        "= later",
+    ]
+
+
+def test_an_answer_that_no_operation_gives_is_dropped(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps([{**VILLAGES, "answer": "Blue Harbour"}]))
+    assert plan.gold_plan(read_records([tmp_path / "x.json"])[0]) is None
+
+
+def test_a_decomposition_becomes_a_plan(records: dict[str, Record]) -> None:
+    gold = plan.gold_plan(records[MUSIQUE])
+    assert gold is not None
+    assert write_plan(gold) == "Ann Pell | place of birth | ?1\n?1 | where mill | ?2"
+
+
+def test_comparisons_are_also_taught_the_other_way_round(records: dict[str, Record]) -> None:
+    pairs = plan.examples([records[TWOWIKI]])
+    assert [p.target.splitlines()[-1] for p in pairs] == ["= later", "= earlier"]
+    assert "born earlier" in pairs[1].prompt
+
+
+def test_plans_are_scored_by_what_is_wrong(records: dict[str, Record]) -> None:
+    record = records[TWOWIKI]
+    gold = plan.gold_plan(record)
+    assert gold is not None
+    assert plan.compare(gold, gold) is None
+    lines = write_plan(gold)
+    wrong = {
+        "operation later read as earlier": lines.replace("later", "earlier"),
+        "too few triples": "\n".join([*lines.splitlines()[:2], "Salt Roads | director | ?3", "= later"]),
+        "relation": lines.replace("?1 | date of birth", "?1 | date of death"),
+        "subject": lines.replace("Salt Roads |", "director |"),
+    }
+    for error, text in wrong.items():
+        read = parse_plan(text, record.question)
+        assert read is not None
+        assert plan.compare(read, gold) == error
+    figures = plan.score([record, record], [gold, None])[TWOWIKI]
+    assert figures["plan"] == 0.5
+    assert figures["errors"] == {"unreadable": 1}
+
+
+def test_lookups_come_with_their_answers_as_written(records: dict[str, Record]) -> None:
+    found = {item.query: item.answer for item in reader.items(records[TWOWIKI])}
+    assert found["Green Harbour (1950 Film), director?"] == "Ann Pell"
+    assert found["Bo Reed, date of birth?"] == "May 4, 1921"
+    asked = {item.query: item.answer for item in reader.items(records[MUSIQUE])}
+    assert asked["Orr, where mill?"] == "High Street"
+    assert asked["where is the mill in Orr"] == "High Street"
+
+
+@given(st.integers(0, 10_000), st.booleans(), st.sampled_from([TWOWIKI, MUSIQUE]))
+def test_the_target_stands_in_the_context_or_is_none(seed: int, missing: bool, dataset: str) -> None:
+    raw = VILLAGES if dataset == TWOWIKI else STEPS
+    from ragpool.training import data
+
+    for item in reader.items(data._record(raw)):
+        made = reader.example(item, random.Random(seed), missing=missing)
+        if made is None:
+            continue
+        _, contexts, target = made
+        assert contexts
+        if missing:
+            assert target == "none"
+            assert not stands_in(item.answer, contexts)
+        else:
+            assert stands_in(target, contexts)
+
+
+def test_examples_depend_on_the_seed_alone(records: dict[str, Record]) -> None:
+    everything = list(records.values())
+    first = reader.examples(everything, random.Random("0-0"), {})
+    assert first == reader.examples(everything, random.Random("0-0"), {})
+    assert first != reader.examples(everything, random.Random("0-1"), {})
+
+
+def test_the_fitted_curve_separates_right_from_wrong() -> None:
+    curve = reader.fit_calibration(
+        [(-0.1, True), (-0.2, True), (-0.3, False), (-1.5, False), (-2.0, False), (-0.05, True)]
+    )
+    assert curve(-0.05) > 0.6
+    assert curve(-2.0) < 0.3
+
+
+# --- LoRA, on a model of two layers
+
+PAIRS = [lora.Example(f"Question: {n}\nPlan:\n", f"{n} | mother | ?1") for n in ("ab", "cde", "f", "gh")]
+
+
+def fresh() -> tuple[Any, Any]:
+    return tiny.llama(), tiny.tokenizer()
+
+
+def trained(out: Path, log: lora.Log, frozen: int = 1) -> dict[str, Any]:
+    recipe = lora.Recipe(rank=4, alpha=8, rate=1e-2, batch_tokens=80, frozen=frozen, threads=1)
+    return lora.train_lora([PAIRS] * 3, out, recipe, log, base=fresh())
+
+
+def test_the_split_forward_pass_is_the_whole_one() -> None:
+    model, tokenizer = fresh()
+    pairs = [
+        (tokenizer("Who is it?").input_ids, tokenizer("me").input_ids),
+        (tokenizer("Why?").input_ids, [1]),
+    ]
+    trunk = lora.Trunk(model, 1)
+    with torch.no_grad():
+        hidden = lora.upper(model, trunk(pairs), 1)
+        again = lora.upper(model, trunk(pairs), 1)
+        for row, (prompt, target) in enumerate(pairs):
+            whole = model.model(input_ids=torch.tensor([prompt + target])).last_hidden_state[0]
+            torch.testing.assert_close(hidden[row, : len(whole)], whole, rtol=1e-4, atol=1e-5)
+    assert torch.equal(hidden, again)
+
+
+def test_an_adapter_learns_and_loads_where_it_is_used(tmp_path: Path) -> None:
+    figures = trained(tmp_path, lambda line: None)
+    assert figures["losses"][-1] < figures["losses"][0]
+    assert figures["examples"] == [4, 4, 4]
+    assert figures["bytes"] == (tmp_path / "adapter_model.safetensors").stat().st_size
+    assert {p.name for p in tmp_path.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == lora.BASE_NAME
+    assert config["layers_to_transform"] == [1]
+    model = LocalModel(*fresh(), version="tiny@0")
+    before = model.score("Question: ab\nPlan:\n", ["ab | mother | ?1"])
+    model.load_adapter("plan", tmp_path)
+    after = model.score("Question: ab\nPlan:\n", ["ab | mother | ?1"], adapter="plan")
+    assert after[0] > before[0]
+
+
+def test_a_run_that_was_interrupted_ends_like_one_that_was_not(tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(line: str) -> None:
+        if line.startswith("epoch 2 done"):
+            raise Killed
+
+    whole = trained(tmp_path / "whole", lambda line: None)
+    with pytest.raises(Killed):
+        trained(tmp_path / "parts", kill)
+    lines: list[str] = []
+    parts = trained(tmp_path / "parts", lines.append)
+    assert lines[0] == "resumed after epoch 1"
+    assert parts["losses"] == whole["losses"]
+    a, b = ((tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "parts"))
+    assert a == b
+
+
+def test_a_checkpoint_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
+    def kill(line: str) -> None:
+        if line.startswith("epoch 3 done"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, kill)
+    lines: list[str] = []
+    trained(tmp_path, lines.append, frozen=0)
+    assert not any(line.startswith("resumed") for line in lines)
+
+
+# --- what ships
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "prompt"),
+    [("plan", PLAN_PROMPT_VERSION, "plan"), ("reader", READ_PROMPT_VERSION, "read")],
+)
+def test_shipped_adapters_are_small_described_and_fit_their_prompt(
+    name: str, version: str, prompt: str
+) -> None:
+    folder = adapter_folder(name)
+    assert (folder / "adapter_model.safetensors").stat().st_size < 10_000_000
+    figures = json.loads((folder / "figures.json").read_text())
+    assert (figures["prompt_version"], figures["prompt_sha"]) == (version, load_prompt(prompt).sha)
+    card = (folder / "README.md").read_text()
+    for part in (figures["prompt_sha"], "CC BY-SA 4.0", "Apache-2.0", "ragpool train", '"seed": 0'):
+        assert part in card
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == lora.BASE_NAME
