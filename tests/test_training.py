@@ -16,7 +16,7 @@ from ragpool.models import LocalModel
 from ragpool.plan import PLAN_PROMPT_VERSION, adapter_folder, parse_plan, write_plan
 from ragpool.prompts import load as load_prompt
 from ragpool.slots import READ_PROMPT_VERSION, stands_in
-from ragpool.training import lora, plan, reader
+from ragpool.training import lora, plan, reader, readings
 from ragpool.training.data import (
     HOTPOT,
     MUSIQUE,
@@ -206,10 +206,10 @@ def test_plans_are_scored_by_what_is_wrong(records: dict[str, Record]) -> None:
 
 
 def test_lookups_come_with_their_answers_as_written(records: dict[str, Record]) -> None:
-    found = {item.query: item.answer for item in reader.items(records[TWOWIKI])}
+    found = {item.query: item.answer for item in readings.items(records[TWOWIKI])}
     assert found["Green Harbour (1950 Film), director?"] == "Ann Pell"
     assert found["Bo Reed, date of birth?"] == "May 4, 1921"
-    asked = {item.query: item.answer for item in reader.items(records[MUSIQUE])}
+    asked = {item.query: item.answer for item in readings.items(records[MUSIQUE])}
     assert asked["Orr, where mill?"] == "High Street"
     assert asked["where is the mill in Orr"] == "High Street"
 
@@ -219,8 +219,8 @@ def test_the_target_stands_in_the_context_or_is_none(seed: int, missing: bool, d
     raw = VILLAGES if dataset == TWOWIKI else STEPS
     from ragpool.training import data
 
-    for item in reader.items(data._record(raw)):
-        made = reader.example(item, random.Random(seed), missing=missing)
+    for item in readings.items(data._record(raw)):
+        made = readings.example(item, random.Random(seed), missing=missing)
         if made is None:
             continue
         _, contexts, target = made
@@ -234,9 +234,9 @@ def test_the_target_stands_in_the_context_or_is_none(seed: int, missing: bool, d
 
 def test_examples_depend_on_the_seed_alone(records: dict[str, Record]) -> None:
     everything = list(records.values())
-    first = reader.examples(everything, random.Random("0-0"), {})
-    assert first == reader.examples(everything, random.Random("0-0"), {})
-    assert first != reader.examples(everything, random.Random("0-1"), {})
+    first = readings.examples(everything, random.Random("0-0"), {})
+    assert first == readings.examples(everything, random.Random("0-0"), {})
+    assert first != readings.examples(everything, random.Random("0-1"), {})
 
 
 def test_the_fitted_curve_separates_right_from_wrong() -> None:

@@ -7,7 +7,7 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,121 +15,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ragpool.distil import content_words
-from ragpool.plan import base_name, fill, plain, slots_in
 from ragpool.slots import (
     MAX_NEW_TOKENS,
     NONE,
     Calibration,
-    Context,
     parse_reading,
     reader_prompt,
     stands_in,
-    subquestion,
 )
 from ragpool.training import lora, metrics
 from ragpool.training.cards import READER_CARD, write_card
 from ragpool.training.data import (
     MUSIQUE,
     TWOWIKI,
-    Paragraph,
-    Record,
     dev_split,
     read_records,
     training_split,
 )
-from ragpool.training.plan import gold_plan
-from ragpool.types import Operation, Triple
-from ragpool.values import parse_date
+from ragpool.training.readings import FULL, LOOKUP, Item, examples, questions
 
-LOOKUP, FULL = "lookup", "full"
-
-NONE_SHARE = 0.24
-_LONGEST = 70  # words of a passage
 _WORD = re.compile(r"\w+")
-_DATES = re.compile(
-    r"(?:\d{1,2}(?:st|nd|rd|th)? (?:of )?[A-Z][a-z]+,? \d{3,4}|[A-Z][a-z]+ \d{1,2}(?:st|nd|rd|th)?,? \d{3,4}"
-    r"|[A-Z][a-z]+,? \d{4}|\b\d{4}\b)"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A question for the reader and where its answer stands.
-
-    ``needed`` are indexes of paragraphs; ``sentences`` those of the sentences that must be shown of each.
-    Without the paragraph ``key`` the context does not say it.
-    """
-
-    record: Record
-    kind: str
-    query: str
-    answer: str
-    needed: tuple[int, ...]
-    sentences: tuple[tuple[int, ...], ...]
-    key: int
-
-
-def items(record: Record) -> Iterator[Item]:
-    """What a record has to teach: its look-ups in order, then the question itself. Only extractive answers."""
-    yield from _twowiki(record) if record.dataset == TWOWIKI else _chain(record)
-    yield from _full(record)
-
-
-def example(item: Item, rng: random.Random, *, missing: bool) -> tuple[str, list[Context], str] | None:
-    """(query, contexts, target) with random near-miss passages; with ``missing`` the key passage, or only the
-    sentence in it that says the answer, is left out.
-
-    None when the answer then still stands in the context.
-    """
-    paragraphs = item.record.paragraphs
-    shown = dict(zip(item.needed, item.sentences, strict=True))
-    wanted = content_words(item.query)
-    hushed: list[Context] = []
-    if missing:
-        del shown[item.key]
-        paragraph = paragraphs[item.key]
-        silent = tuple(s for s in paragraph.sentences if not stands_in(item.answer, [("", s)]))
-        if silent and len(silent) < len(paragraph.sentences) and rng.random() < 0.5:
-            hushed = [(paragraph.title, _distilled(Paragraph(paragraph.title, silent), (), wanted, rng))]
-    others = [i for i in range(len(paragraphs)) if i not in item.needed]
-    others.sort(key=lambda i: -_overlap(wanted, paragraphs[i]) - 0.3 * rng.random())
-    size = rng.randint(1, 4) if item.kind == LOOKUP else rng.randint(len(item.needed), len(item.needed) + 2)
-    for index in others[: max(1 if missing else 0, size - len(shown) - len(hushed))]:
-        shown[index] = ()
-    contexts = [
-        (paragraphs[i].title, _distilled(paragraphs[i], must, wanted, rng)) for i, must in shown.items()
-    ]
-    contexts += hushed
-    rng.shuffle(contexts)
-    standing = stands_in(item.answer, contexts)
-    if missing:
-        return (
-            None if standing and item.answer.casefold() not in ("yes", "no") else (item.query, contexts, NONE)
-        )
-    return (item.query, contexts, item.answer) if standing else None
-
-
-def examples(
-    records: Sequence[Record], rng: random.Random, sizes: dict[tuple[str, str], int]
-) -> list[lora.Example]:
-    """At most ``sizes[data set, kind]`` training pairs of each sort, about one in five of them unanswerable."""
-    by_sort: dict[tuple[str, str], list[Item]] = {}
-    for record in records:
-        for item in items(record):
-            by_sort.setdefault((record.dataset, item.kind), []).append(item)
-    pairs: list[lora.Example] = []
-    for sort in sorted(by_sort):
-        pool = by_sort[sort]
-        rng.shuffle(pool)
-        for item in pool[: sizes.get(sort, len(pool))]:
-            missing = rng.random() < NONE_SHARE
-            made = example(item, rng, missing=missing) or example(item, rng, missing=not missing)
-            if made is not None:
-                query, contexts, target = made
-                pairs.append(lora.Example(reader_prompt(query, contexts), f" {target}"))
-    return pairs
-
 
 SIZES = {(TWOWIKI, LOOKUP): 250, (TWOWIKI, FULL): 90, (MUSIQUE, LOOKUP): 150}
 """Examples an epoch; the other sorts are small and used whole."""
@@ -152,24 +57,15 @@ def train(
 # --- evaluation
 
 
-def evaluate(
-    files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int | None = None
-) -> dict[str, Any]:
+def evaluate(files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int = 60) -> dict[str, Any]:
     """Figures of the adapter on the dev split, by data set and kind; writes ``calibration.json`` beside it.
 
-    Every item is asked twice: with its gold passages among distractors and, where possible, without the key
-    passage. ``auroc`` says how well the log-probability tells right answers from wrong ones.
+    At most ``limit`` items of each sort are asked, twice where possible: with their gold passages among
+    distractors, and with the answer left out. ``auroc`` says how well the log-probability tells right answers
+    from wrong ones.
     """
     model = lora.with_adapter("reader", folder)
-    asked: list[tuple[Item, list[Context], str]] = []
-    rng = random.Random(seed)
-    pool = [item for record in dev_split(read_records(files)) for item in items(record)]
-    rng.shuffle(pool)
-    for item in pool[:limit]:
-        for missing in (False, True):
-            made = example(item, rng, missing=missing)
-            if made is not None:
-                asked.append((item, made[1], made[2]))
+    asked = questions(dev_split(read_records(files)), random.Random(seed), limit)
     prompts = [reader_prompt(item.query, contexts) for item, contexts, _ in asked]
     written = model.complete_batch(prompts, adapter="reader", max_new_tokens=MAX_NEW_TOKENS)
     rows = []
@@ -278,135 +174,3 @@ def _arrays(scored: Sequence[tuple[float, bool]]) -> tuple[npt.NDArray[np.float6
 
 def _mean(values: Sequence[float]) -> float:
     return round(sum(values) / len(values), 4) if values else 0.0
-
-
-# --- items of each data set
-
-
-def _twowiki(record: Record) -> Iterator[Item]:
-    plan = gold_plan(record)
-    spoken = (
-        {plain(base_name(t.subject)): t.subject for t in plan.triples if not slots_in(t.subject)}
-        if plan
-        else {}
-    )
-    for step in record.steps:
-        key = plain(base_name(step.subject))
-        for index, paragraph in enumerate(record.paragraphs):
-            if not paragraph.support or plain(base_name(paragraph.title)) != key:
-                continue
-            order = (*paragraph.support, *range(len(paragraph.sentences)))
-            found = next(
-                ((n, v) for n in order if (v := _as_written(step.answer, paragraph.sentences[n]))), None
-            )
-            if found:
-                query = subquestion(Triple(spoken.get(key, step.subject), step.relation, "?1"))
-                yield Item(record, LOOKUP, query, found[1], (index,), ((found[0],),), index)
-            break
-
-
-def _chain(record: Record) -> Iterator[Item]:
-    """Look-ups of a MuSiQue decomposition, or of a hand-written HotpotQA plan of two steps."""
-    plan = gold_plan(record)
-    if plan is None:
-        return
-    if record.dataset == MUSIQUE:
-        if len(plan.triples) != len(record.steps):
-            return
-        values = [step.answer for step in record.steps]
-        places = [step.paragraph for step in record.steps]
-        natural = [re.sub(r"#(\d+)", lambda m: values[int(m[1]) - 1] if int(m[1]) <= len(values) else m[0], s.text)
-                   for s in record.steps]  # fmt: skip
-    else:
-        bridge = _bridge(record)
-        if len(plan.triples) != 2 or plan.operation is not Operation.LOOKUP or bridge is None:
-            return
-        values = [bridge[0], record.answers[0]]
-        places = [bridge[1], bridge[2]]
-        natural = [">>", ">>"]
-    known = {t.object: value for t, value in zip(plan.triples, values, strict=True)}
-    for triple, value, place, text in zip(plan.triples, values, places, natural, strict=True):
-        if place is None or place >= len(record.paragraphs):
-            continue
-        sentences = record.paragraphs[place].sentences
-        number = next((n for n, s in enumerate(sentences) if stands_in(value, [("", s)])), None)
-        if number is None:
-            continue
-        asked = subquestion(Triple(fill(triple.subject, known), fill(triple.relation, known), "?"))
-        yield Item(record, LOOKUP, asked, value, (place,), ((number,),), place)
-        if ">>" not in text:
-            yield Item(record, LOOKUP, text, value, (place,), ((number,),), place)
-
-
-def _bridge(record: Record) -> tuple[str, int, int] | None:
-    """(name, paragraph that mentions it, its own paragraph) where one supporting title is not in the question."""
-    supporting = [i for i, p in enumerate(record.paragraphs) if p.support]
-    if len(supporting) != 2:
-        return None
-    for first, second in (supporting, supporting[::-1]):
-        name = base_name(record.paragraphs[second].title)
-        text = " ".join(record.paragraphs[first].sentences)
-        if plain(name) not in plain(record.question) and stands_in(name, [("", text)]):
-            return name, first, second
-    return None
-
-
-def _full(record: Record) -> Iterator[Item]:
-    needed = tuple(i for i, p in enumerate(record.paragraphs) if p.support)
-    if not needed:
-        return
-    sentences = tuple(record.paragraphs[i].support for i in needed)
-    texts = [(record.paragraphs[i].title, " ".join(record.paragraphs[i].sentences[n] for n in s))
-             for i, s in zip(needed, sentences, strict=True)]  # fmt: skip
-    for answer in record.answers:
-        written = next((v for _, text in texts if (v := _as_written(answer, text))), None)
-        if written is None and stands_in(answer, texts):
-            written = answer
-        if written is not None:
-            holding = [i for i, t in zip(needed, texts, strict=True) if stands_in(written, [t])]
-            yield Item(
-                record,
-                FULL,
-                record.question,
-                written,
-                needed,
-                sentences,
-                holding[-1] if holding else needed[-1],
-            )
-            return
-
-
-def _as_written(value: str, sentence: str) -> str | None:
-    """``value`` in the sentence's own spelling; the same date in another order counts."""
-    if stands_in(value, [("", sentence)]) and value.casefold() not in ("yes", "no"):
-        at = sentence.casefold().find(value.casefold())
-        return sentence[at : at + len(value)] if at >= 0 else value
-    date = parse_date(value)
-    if date is not None and re.search(r"\d", value):
-        return next((text for text in _DATES.findall(sentence) if parse_date(text) == date), None)
-    return None
-
-
-def _distilled(paragraph: Paragraph, must: Sequence[int], wanted: frozenset[str], rng: random.Random) -> str:
-    """Up to three sentences of a paragraph as the product would show them: the first, the needed, the most like the query."""
-    count = len(paragraph.sentences)
-    keep = rng.choice((1, 2, 2, 3))
-    others = sorted(
-        range(1, count),
-        key=lambda n: -len(wanted & content_words(paragraph.sentences[n])) - 0.5 * rng.random(),
-    )
-    chosen = {n for n in must if n < count}
-    for n in (0, *others):
-        if len(chosen) >= max(keep, len(must)):
-            break
-        chosen.add(n)
-    if count and rng.random() < 0.8:
-        chosen.add(0)
-    text = " ".join(paragraph.sentences[n] for n in sorted(chosen))
-    words = text.split()
-    return text if len(words) <= _LONGEST else " ".join(words[:_LONGEST])
-
-
-def _overlap(wanted: frozenset[str], paragraph: Paragraph) -> float:
-    words = content_words(paragraph.title) | content_words(" ".join(paragraph.sentences))
-    return len(wanted & words) / max(1, len(wanted))
