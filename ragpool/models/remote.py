@@ -75,9 +75,10 @@ def open_remote(name: str, settings: ModelSettings) -> BaseChatModel:
 def is_transient(error: BaseException) -> bool:
     """Is this a network failure, a time-out, a rate limit or a server error, so that a retry may help?
 
-    Looks through ``__cause__`` and ``__context__``. An exhausted quota is no rate limit.
+    Looks through what the error was raised from; the outermost link that says anything decides. An
+    exhausted quota is no rate limit.
     """
-    return any(_transient(link) for link in _chain(error))
+    return next((verdict for verdict in map(_verdict, _chain(error)) if verdict is not None), False)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -86,10 +87,10 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         yield link
-        link = link.__cause__ or link.__context__
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
-def _transient(error: BaseException) -> bool:
+def _verdict(error: BaseException) -> bool | None:
     if isinstance(error, TransientModelError | ConnectionError | TimeoutError):
         return True
     status = getattr(error, "status_code", None)
@@ -98,7 +99,8 @@ def _transient(error: BaseException) -> bool:
     if isinstance(status, int):
         exhausted = getattr(error, "code", None) == "insufficient_quota"
         return (status in _TRANSIENT_STATUS and not exhausted) or status >= 500
-    return any(
+    network = any(
         base.__module__.partition(".")[0] in _CLIENTS and base.__name__ in _NETWORK_ERRORS
         for base in type(error).__mro__
     )
+    return True if network else None
