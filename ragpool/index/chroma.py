@@ -151,31 +151,44 @@ class ChromaIndex:
     def publish(self, *, fresh: bool = False) -> None:
         """Bring the index up to date with the store; ``fresh`` builds it from nothing.
 
-        Builds nothing when the generation in force holds this version and its files are as they were proved.
+        Does nothing when the generation in force holds this version and its files are as they were proved. When no
+        generation can be built that loads, none is published (and a warning logged): the vectors in SQL remain.
         """
         with self._publishing:
             self._root.mkdir(parents=True, exist_ok=True)
-            generation = None if fresh else self._sound_generation()
+            current = self._sound_generation()
             version, ids, vectors = self._store.all_vectors()
-            if generation is not None and generation.version == version and generation.passages == len(ids):
+            if not fresh and current and (current.version, current.passages) == (version, len(ids)):
                 return
-            suspicious = self._remove_leftovers(generation)
-            name = f"g-{secrets.token_hex(6)}"
-            path = self._root / name
-            pending = self._extend(generation, path, ids, vectors) if generation else None
-            if pending is None:
-                shutil.rmtree(path, ignore_errors=True)
-                pending = _build(path, ids, vectors)
-            built = Generation(
-                name, version, len(ids), pending, package_version("chromadb"), _sync_and_sum(path)
-            )
-            copy = self._copy(built)  # proved on a copy: opening changes the files
-            try:
-                (probe.in_subprocess if suspicious else probe.check)(copy.path, len(ids))
-            finally:
-                copy.close()
-            self._write_current(built)
-            self._remove_leftovers(built)
+            suspicious = self._remove_leftovers(current)
+            for base in (None,) if fresh or current is None else (current, None):
+                path = self._root / f"g-{secrets.token_hex(6)}"
+                try:
+                    pending = self._extend(base, path, ids, vectors) if base else _build(path, ids, vectors)
+                    if pending is None:
+                        continue
+                    sums = _sync_and_sum(path)
+                    built = Generation(
+                        path.name, version, len(ids), pending, package_version("chromadb"), sums
+                    )
+                    self._prove(built, suspicious)
+                except Exception as error:  # noqa: BLE001  # Chroma raises its Rust errors as plain ones
+                    _LOG.warning(
+                        "the dense index could not be %s: %s", "extended" if base else "built", error
+                    )
+                    suspicious = True
+                    continue
+                self._write_current(built)
+                self._remove_leftovers(built)
+                return
+
+    def _prove(self, built: Generation, suspicious: bool) -> None:
+        """Load ``built`` from a copy (opening changes the files), in a subprocess if a writer died here before."""
+        copy = self._copy(built)
+        try:
+            (probe.in_subprocess if suspicious else probe.check)(copy.path, built.passages)
+        finally:
+            copy.close()
 
     def _sound_generation(self) -> Generation | None:
         generation = self.current()
@@ -195,22 +208,18 @@ class ChromaIndex:
     ) -> int | None:
         """Copy ``generation`` to ``path`` and apply what changed; None when building anew is the better way."""
         shutil.copytree(self._root / generation.name, path)
-        try:
-            with _collection(path) as collection:
-                there = {i: (m or {}).get("digest") for i, m in zip(*(_all(collection)), strict=True)}
-                wanted = {i: _digest(v) for i, v in zip(ids, vectors, strict=True)}
-                gone = [i for i in there if i not in wanted]
-                changed = [n for n, i in enumerate(ids) if there.get(i) != wanted[i]]
-                pending = generation.pending + len(gone) + len(changed)
-                if pending > _REPLAY:
-                    return None
-                for begin in range(0, len(gone), _BATCH):
-                    collection.delete(ids=gone[begin : begin + _BATCH])
-                _upsert(collection, [ids[n] for n in changed], [vectors[n] for n in changed])
-                return pending
-        except Exception as error:  # noqa: BLE001  # Chroma raises its Rust errors as plain ones
-            _LOG.warning("the dense index could not be extended (%s); it is rebuilt", error)
-            return None
+        with _collection(path) as collection:
+            there = {i: (m or {}).get("digest") for i, m in zip(*_all(collection), strict=True)}
+            wanted = {i: _digest(v) for i, v in zip(ids, vectors, strict=True)}
+            gone = [i for i in there if i not in wanted]
+            changed = [n for n, i in enumerate(ids) if there.get(i) != wanted[i]]
+            pending = generation.pending + len(gone) + len(changed)
+            if pending > _REPLAY:
+                return None
+            for begin in range(0, len(gone), _BATCH):
+                collection.delete(ids=gone[begin : begin + _BATCH])
+            _upsert(collection, [ids[n] for n in changed], [vectors[n] for n in changed])
+            return pending
 
     def _copy(self, generation: Generation) -> _Copy:
         """A private, checksummed copy. Raises BrokenGenerationError."""
