@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ragpool import prompts
+from ragpool.plan_rules import plan_lines
 from ragpool.types import Operation, Question, Triple, Usage
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class Planner(Protocol):
 
 
 class TrainedPlanner:
-    """The embedded model with the plan adapter; rules where it writes nothing usable."""
+    """Rules where a pattern fits the whole question (they are surer there, and free), else the plan adapter."""
 
     def __init__(self, model: LocalModel, folder: Path | None = None) -> None:
         self.name = f"trained@{PLAN_PROMPT_VERSION}"
@@ -186,10 +187,13 @@ class TrainedPlanner:
         model.load_adapter("plan", folder or adapter_folder("plan"))
 
     def plan(self, question: str) -> tuple[Question, Usage]:
+        ruled, usage = self._rules.plan(question)
+        if ruled.triples:
+            return ruled, usage
         prompt = plan_prompt(self._model.escape(question))
         completion = self._model.complete(prompt, adapter="plan", max_new_tokens=MAX_NEW_TOKENS)
         plan = parse_plan(completion.text, question, planner=self.name)
-        return plan or self._rules.plan(question)[0], completion.usage
+        return plan or ruled, completion.usage
 
 
 class PromptedPlanner:
@@ -212,8 +216,7 @@ class RulePlanner:
     name = "rules@1"
 
     def plan(self, question: str) -> tuple[Question, Usage]:
-        text = " ".join(question.split())
-        lines = _compared(text) or _both(text) or _chain(text)
+        lines = plan_lines(question)
         plan = parse_plan("\n".join(lines), question, planner=self.name)
         return plan or Question(question, planner=self.name), Usage()
 
@@ -227,93 +230,3 @@ def reply_usage(reply: AIMessage) -> Usage:
     """What a chat model says a reply has cost; 0 tokens where it does not say."""
     tokens = reply.usage_metadata or {"input_tokens": 0, "output_tokens": 0}
     return Usage(llm_calls=1, prompt_tokens=tokens["input_tokens"], completion_tokens=tokens["output_tokens"])
-
-
-# (what the question says, the relation that is compared, the operation); the first that is found counts
-_COMPARISONS = (
-    (r"\b(?:older|born (?:first|earlier))\b", "date of birth", "earlier"),
-    (r"\b(?:younger|born (?:later|last))\b", "date of birth", "later"),
-    (r"\bdied (?:first|earlier)\b", "date of death", "earlier"),
-    (r"\bdied (?:later|last)\b", "date of death", "later"),
-    (r"\b(?:released|came out|published) (?:first|earlier)\b", "publication date", "earlier"),
-    (r"\b(?:released|came out|published) (?:later|last|more recently)\b", "publication date", "later"),
-    (r"\b(?:founded|formed|established|built|opened) (?:first|earlier)\b", "date founded", "earlier"),
-    (
-        r"\b(?:founded|formed|established|built|opened) (?:later|last|more recently)\b",
-        "date founded",
-        "later",
-    ),
-    (r"\b(?:larger|more|higher|bigger) (?:population|inhabitants)\b", "population", "larger"),
-    (r"\b(?:smaller|fewer|lower) (?:population|inhabitants)\b", "population", "smaller"),
-)
-_THROUGH = re.compile(r"\b(director|author|writer|composer|performer|producer|founder)s?\b", re.IGNORECASE)
-_EITHER = re.compile(
-    r"(?:,|\bfirst|\blater|\bearlier|\bbetween|\bis|\bwas)\s+(?P<a>[^,?]+?)\s+or\s+(?P<b>[^?]+?)\s*\?*$"
-)
-_PAIR = re.compile(r"^(?:are|were|is|do|did|does|was)\b.*?(?P<a>[A-Z0-9][^?]*?)\s+and\s+(?P<b>[A-Z0-9][^?]*?)[,\s]+"
-                   r"(?:both|located|have|has|of|from|share|born|in|the same|originate)\b.*\bsame (?P<r>[\w ]+?)\s*\?*$",
-                   re.IGNORECASE)  # fmt: skip
-_OF = re.compile(
-    r"\b(?:the\s+)?([a-z][\w]*(?:\s+of\s+(?:birth|death|origin|citizenship))?)\s+of\s+", re.IGNORECASE
-)
-_ASKED = re.compile(r"^(?:what|who|where|when|which)\s+(?:is|was|are|were)\s+(?:the\s+)?", re.IGNORECASE)
-_VERBS = {"born": "date of birth", "die": "date of death", "died": "date of death"}
-
-
-def _compared(text: str) -> list[str]:
-    for pattern, relation, operation in _COMPARISONS:
-        names = _EITHER.search(text) if re.search(pattern, text, re.IGNORECASE) else None
-        if names:
-            through = _THROUGH.search(text[: names.start("a")])
-            return _two_chains((names["a"], names["b"]), through, relation, operation)
-    return []
-
-
-def _both(text: str) -> list[str]:
-    names = _PAIR.search(text)
-    if not names:
-        return []
-    relation = {"nationality": "country of citizenship"}.get(
-        names["r"].strip().casefold(), names["r"].strip()
-    )
-    through = _THROUGH.search(text[: names.start("a")])
-    return _two_chains((names["a"], names["b"]), through, relation, "same")
-
-
-def _two_chains(
-    names: tuple[str, str], through: re.Match[str] | None, relation: str, operation: str
-) -> list[str]:
-    lines: list[str] = []
-    for name in names:
-        subject = name.strip(" ,?")
-        for hop in ([through[1].casefold()] if through else []) + [relation]:
-            lines.append(f"{subject} | {hop} | ?{len(lines) + 1}")
-            subject = f"?{len(lines)}"
-    return [*lines, f"= {operation}"]
-
-
-def _chain(text: str) -> list[str]:
-    """``What is the R of the S of X?``: X | S | ?1, ?1 | R | ?2. One relation at least."""
-    asked = _ASKED.match(text)
-    if not asked:
-        return []
-    rest = text[asked.end() :].rstrip(" ?")
-    hops: list[str] = []
-    words = rest.split()
-    if words and words[-1].casefold() in _VERBS:
-        verb = words[-1].casefold()
-        hops.append(
-            "place of birth" if verb == "born" and text.casefold().startswith("where") else _VERBS[verb]
-        )
-        rest = " ".join(words[:-1])
-    while len(hops) < MAX_TRIPLES and (hop := _OF.match(rest)):
-        hops.append(hop[1].casefold())
-        rest = rest[hop.end() :].removeprefix("the ").strip()
-    rest = re.sub(r"^(?:film|movie|song|album|book|novel)\s+(?=[A-Z0-9])", "", rest)
-    if not rest or not hops:
-        return []
-    subjects = [rest, *(f"?{n}" for n in range(1, len(hops)))]
-    return [
-        f"{s} | {hop} | ?{n}"
-        for n, (s, hop) in enumerate(zip(subjects, reversed(hops), strict=True), start=1)
-    ]
