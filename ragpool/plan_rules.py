@@ -43,7 +43,7 @@ _AFTER_NAME = re.compile(
 _SAME = re.compile(
     rf"^(?:Are|Were|Is|Do|Did|Does|Was)\s+(?P<head>(?:[a-z]\w*[,:]?\s+)*)(?P<a>{_NAME}[^?]*?),?\s+(?:and|as)\s+"
     rf"(?:the\s+)?(?:directors?\s+of\s+(?:the\s+)?(?:films?|movies?)\s+)?(?P<b>{_NAME}[^?]*?),?\s+"
-    r"(?:(?:both(?:\s+[a-z]+)?|members|films|movies)\s+)*"
+    r"(?:(?:both(?:\s+(?!born|located|situated|in|of|from|originate|share|ha)[a-z]+)?|members|films|movies)\s+)*"
     r"(?P<how>(?:located|born|situated)\s+in|in|of|from|originate\s+from|share|have|has)\s+(?:the\s+)?"
     r"(?:(?P<role>director|author|writer|composer|performer|producer|founder)s?\s+"
     r"(?:(?:who|that)\s+)?(?:(?:are|were)\s+)?(?:from|share|of|have)\s+(?:the\s+)?)?same\s+(?P<r>[a-z ]+?)\s*\?*$"
