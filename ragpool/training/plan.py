@@ -19,6 +19,7 @@ from ragpool.plan import (
     span_in,
     write_plan,
 )
+from ragpool.plan_rules import plan_lines
 from ragpool.training import lora
 from ragpool.training.cards import PLAN_CARD, write_card
 from ragpool.training.data import MUSIQUE, TWOWIKI, Record, dev_split, read_records, training_split
@@ -127,12 +128,25 @@ def train(
 
 
 def evaluate(files: Sequence[Path], folder: Path) -> dict[str, Any]:
-    """Figures of the adapter in ``folder`` on the dev split, by data set."""
+    """Figures on the dev split, by data set: the adapter of ``folder`` alone, the rules alone, and both as shipped."""
     records = dev_split(read_records(files))
     model = lora.with_adapter("plan", folder)
     prompts = [plan_prompt(record.question) for record in records]
     written = model.complete_batch(prompts, adapter="plan", max_new_tokens=MAX_NEW_TOKENS)
-    return score(records, [parse_plan(c.text, r.question) for c, r in zip(written, records, strict=True)])
+    return measure(records, [completion.text for completion in written])
+
+
+def measure(records: Sequence[Record], written: Sequence[str]) -> dict[str, Any]:
+    """The figures of ``evaluate`` for what the adapter has written."""
+    plans = [parse_plan(text, record.question) for text, record in zip(written, records, strict=True)]
+    ruled = [parse_plan("\n".join(plan_lines(record.question)), record.question) for record in records]
+    return {
+        "adapter": score(records, plans),
+        "rules": score(records, ruled),
+        "rules, then adapter": score(
+            records, [first or second for first, second in zip(ruled, plans, strict=True)]
+        ),
+    }
 
 
 def score(records: Sequence[Record], plans: Sequence[Question | None]) -> dict[str, Any]:
