@@ -286,7 +286,7 @@ def test_status_decides_what_is_transient(server: Server, status: int, code: str
 def test_timeouts_and_refused_connections_are_transient(server: Server) -> None:
     server.delay = 0.3
     slow = load_chat(ModelSettings(chat=f"openai:m@{server.url}", timeout=0.05))
-    with pytest.raises(Exception, match="(?i)timed out") as caught:
+    with pytest.raises(Exception, match=r"(?i)timed out") as caught:
         slow.invoke("x")
     assert is_transient(caught.value)
     with pytest.raises(Exception, match="Connection error") as refused:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ragpool.errors import ModelError, SettingsError
 from ragpool.models.resolve import Kind, fetch, resolve
 from ragpool.models.runtime import (
+    paused_collection,
     pick_device,
     pick_dtype,
     prepare_environment,
@@ -52,6 +53,7 @@ class Embedder:
         self._lock = threading.Lock()
 
     @classmethod
+    @paused_collection()
     def load(cls, name: str, settings: ModelSettings) -> Embedder:
         """Load ``name`` (embedded, a folder or a hub name).
 

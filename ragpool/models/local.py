@@ -14,6 +14,7 @@ from ragpool.models.decoding import Completion, Generation, Sampler, TextStream,
 from ragpool.models.gguf import cache_root, read_gguf, unpacked
 from ragpool.models.resolve import Kind, fetch, resolve
 from ragpool.models.runtime import (
+    paused_collection,
     pick_device,
     pick_dtype,
     prepare_environment,
@@ -50,6 +51,7 @@ class LocalModel:
         self._ends = _end_tokens(model, tokenizer)
 
     @classmethod
+    @paused_collection()
     def load(cls, name: str, settings: ModelSettings) -> LocalModel:
         """Load ``name`` (embedded, a folder, a .gguf file or a hub name) onto the device of the settings.
 
