@@ -146,6 +146,13 @@ def test_nothing_to_index(tmp_path: Path) -> None:
         index.add([])
 
 
+def test_pruning_for_want_of_documents_is_refused(store: Path) -> None:
+    with reopen(store, write=True) as index:
+        with pytest.raises(InputError, match="no documents"):
+            index.add([], prune=True)
+        assert index.count()[0] == 40
+
+
 def test_progress_reaches_the_total(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     with reopen(tmp_path / "store", write=True, create=True) as index:

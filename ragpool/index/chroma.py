@@ -224,11 +224,14 @@ class ChromaIndex:
     def _copy(self, generation: Generation) -> _Copy:
         """A private, checksummed copy. Raises BrokenGenerationError."""
         home = self._root / "open"
-        home.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(home)
         name = secrets.token_hex(6)
-        lock = FileLock(home / f"{name}.lock", thread_local=False)
-        lock.acquire()
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(home)
+            lock = FileLock(home / f"{name}.lock", thread_local=False)
+            lock.acquire()
+        except OSError as error:  # a store that may only be read
+            raise BrokenGenerationError(f"no copy can be made in {home}: {error.strerror}") from error
         copy = _Copy(home / name, generation, lock)
         try:
             for file, expected in generation.files.items():

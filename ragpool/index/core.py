@@ -6,7 +6,6 @@ import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -27,7 +26,7 @@ from ragpool.index.chroma import ChromaIndex
 from ragpool.index.filters import Where
 from ragpool.index.locking import WriterLock
 from ragpool.index.search import Searcher
-from ragpool.index.store import DocumentInfo, Manifest, PassageStore, Prepared, Vectors
+from ragpool.index.store import AddReport, DocumentInfo, Manifest, PassageStore, Prepared, Vectors
 from ragpool.index.titles import Titles
 from ragpool.settings import Settings
 from ragpool.types import Document, Passage
@@ -38,18 +37,6 @@ if TYPE_CHECKING:
 _WINDOW = 512  # passages embedded and committed together: what a kill can cost
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class AddReport:
-    """What ``Index.add`` did: documents, except ``passages`` (written) and ``embedded`` (of those, or left over)."""
-
-    added: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    deleted: int = 0
-    passages: int = 0
-    embedded: int = 0
 
 
 class Index:
@@ -155,9 +142,7 @@ class Index:
         """The embedder, loaded on first use. Raises EmbedderMismatchError when the index was built with another."""
         with self._loading:
             if self._embedder is None:
-                from ragpool.models import load_embedder
-
-                loaded = load_embedder(self._settings.models)
+                loaded = self._load_embedder()
                 self._compare(loaded.version)
                 self._embedder = loaded
             return self._embedder
@@ -217,7 +202,7 @@ class Index:
         call leaves whole documents and the next one goes on after them. ``prune`` deletes the documents that
         ``documents`` does not name. ``progress(done, total)`` counts documents; total is 0 for a stream.
 
-        Raises InputError when two documents share an id, or when the store is empty and stays so.
+        Raises InputError when two documents share an id, or when there are none and the store is empty or pruned.
         """
         with self._writing():
             return self._add(documents, progress, prune)
@@ -257,7 +242,7 @@ class Index:
             if progress is not None and len(seen) % 64 == 0:
                 progress(len(seen) - len(window), total)
         flush()
-        if not seen and not known:
+        if not seen and (prune or not known):  # to prune for want of any document would empty the store
             raise InputError("no documents to index: name files or folders that hold text")
         gone = [i for i in known if i not in seen] if prune else []
         deleted = self._store.remove(gone) if gone else 0
@@ -272,10 +257,7 @@ class Index:
     def rebuild(self) -> None:
         """Embed every passage again, with the embedder of the settings, and derive everything anew."""
         with self._writing():
-            if self._embedder is None:
-                from ragpool.models import load_embedder
-
-                self._embedder = load_embedder(self._settings.models)
+            self._embedder = self._embedder or self._load_embedder()
             self._store.set_manifest(self._wanted_manifest(), forget_vectors=True)
             self._embed_missing()
             self._chroma.publish(fresh=True)
@@ -286,7 +268,7 @@ class Index:
         What is wrong is mended by the next search, or by indexing again.
         """
         if missing := len(self._store.missing_vectors(_WINDOW)):
-            return f"{missing} passages or more have no vector yet"
+            return f"{missing}{'+' if missing == _WINDOW else ''} passages have no vector: ragpool index goes on with them"
         if not self._chroma.is_current(self._store.version()):
             return "the dense index is behind the database"
         return self._chroma.check()
@@ -311,7 +293,7 @@ class Index:
     def bm25(
         self, query: str, k: int, exclude: Collection[str] = frozenset(), where: Where | None = None
     ) -> list[tuple[str, float]]:
-        """The ``k`` best passages that share a term with ``query``: (passage id, BM25 score), best first."""
+        """The ``k`` best passages that share a term with ``query``: (passage id, score), best first."""
         return self._searcher.bm25(query, k, exclude, where)
 
     # -- inside --------------------------------------------------------------------------------------------------
@@ -381,6 +363,11 @@ class Index:
     def _wanted_manifest(self) -> Manifest:
         embedder, chunking = self.embedder, self._settings.index
         return Manifest(embedder.version, embedder.dimension, chunking.chunk_size, chunking.chunk_overlap)
+
+    def _load_embedder(self) -> Embedder:
+        from ragpool.models import load_embedder
+
+        return load_embedder(self._settings.models)
 
     def _check_embedder(self) -> None:
         """Raises EmbedderMismatchError; without loading the embedder, by the digest of its weights."""

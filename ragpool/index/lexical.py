@@ -22,8 +22,10 @@ _LOG = logging.getLogger(__name__)
 _TERMS_FILE = "bm25.json"
 _TOKENIZER = 1  # to be raised when ``tokenize`` finds other terms than before
 
-K1 = 1.2
-B = 0.75
+# Low saturation and little length normalisation suit paragraphs: all gold passages within 8 for .412 of 500
+# 2WikiMultihopQA training questions, where k1 = 1.2 and b = .75 find .392 (hybrid: .436 and .422).
+K1 = 0.9
+B = 0.4
 
 # Articles, pronouns, prepositions, conjunctions; auxiliaries; question words. Not "may" and "will": month and name.
 _STOP_LIST = """

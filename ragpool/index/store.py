@@ -49,6 +49,18 @@ class DocumentInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class AddReport:
+    """What ``Index.add`` did: documents, except ``passages`` (written) and ``embedded`` (of those, or left over)."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    passages: int = 0
+    embedded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """A document ready to be committed. ``vectors`` float32 [len(passages), dimension]."""
 
