@@ -20,7 +20,7 @@ from ragpool.sdk import RagPool
 from ragpool.settings import Settings
 
 from .batch import Batch, Progress, Work, current, opened_work
-from .home import prefect_home
+from .home import outside_loop, prefect_home
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -103,7 +103,7 @@ def _run_flow(batch: Batch, parameters: dict[str, Any]) -> None:
     token = current.set(batch)
     try:
         with _interruptible(batch):
-            state = asyncio.run(_called(answer_batch, parameters))
+            state = outside_loop(lambda: asyncio.run(_called(answer_batch, parameters)))
     finally:
         current.reset(token)
     if state.is_crashed() or (state.is_failed() and not batch.failed):

@@ -6,6 +6,7 @@ All of this has to be in place before prefect is imported, so nothing here impor
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import logging
 import os
@@ -13,10 +14,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from pathlib import Path
+from typing import TypeVar
 
 from ragpool.errors import RagpoolError
+
+T = TypeVar("T")
 
 START_TIMEOUT = 180.0  # seconds; with its migrations a first start takes half a minute on a busy machine
 
@@ -151,7 +157,7 @@ def _prefect(url: str | None, home: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            _drain()
+            outside_loop(_drain)
             for logger, propagate in zip(loggers, before, strict=True):
                 logger.propagate = propagate
 
@@ -163,6 +169,16 @@ def _drain() -> None:
 
     EventsWorker.drain_all()
     APILogWorker.drain_all()
+
+
+def outside_loop(function: Callable[[], T]) -> T:
+    """Call a function that runs an event loop of its own; in a notebook there is a running one, so in a thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return function()
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(copy_context().run, function).result()
 
 
 @contextmanager

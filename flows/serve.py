@@ -10,6 +10,7 @@ Paths are those of the machine and folder in which this runs.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 
@@ -25,19 +26,23 @@ def main(limit: int = 1) -> int:
             "PREFECT_API_URL=http://127.0.0.1:4200/api\n"
         )
         return 2
-    from prefect import serve
-    from prefect.flows import EntrypointType
+    asyncio.run(_serve(limit))
+    return 0
+
+
+async def _serve(limit: int) -> None:
+    from prefect import aserve
+    from prefect.types.entrypoint import EntrypointType
 
     from .answer_flow import answer_batch
     from .ingest import ingest
 
     kind = EntrypointType.MODULE_PATH  # importable by name from an installed wheel, no source folder needed
-    serve(
-        answer_batch.to_deployment("ragpool", tags=["ragpool"], entrypoint_type=kind),
-        ingest.to_deployment("ragpool", tags=["ragpool"], entrypoint_type=kind),
+    await aserve(
+        await answer_batch.ato_deployment("ragpool", tags=["ragpool"], entrypoint_type=kind),
+        await ingest.ato_deployment("ragpool", tags=["ragpool"], entrypoint_type=kind),
         limit=limit,
     )
-    return 0
 
 
 if __name__ == "__main__":

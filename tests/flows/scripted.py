@@ -94,7 +94,7 @@ class ScriptedChat(BaseChatModel):
     def _log(self, prompt: str) -> None:
         if self.calls is not None:
             with self.calls.open("ab", buffering=0) as file:
-                file.write(json.dumps({"pid": os.getpid(), "prompt": prompt}).encode() + b"\n")
+                file.write(json.dumps({"pid": os.getpid(), "thread": threading.get_ident(), "prompt": prompt}).encode() + b"\n")
 
     def _reply(self, prompt: str) -> str:
         asked = re.split(r"uestion: |question: ", prompt)[-1].splitlines()[0]
@@ -125,9 +125,8 @@ def open_rag(store: Path, chat: ScriptedChat, embedder: Any, chosen: Settings | 
 
 
 def main(questions: str, store: str, out: str, calls: str, workers: str, delay: str) -> None:
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    from fakes import HashEmbedder  # type: ignore[import-not-found, unused-ignore]
-
+    """One batch; its report goes to standard output."""
+    from fakes import HashEmbedder
     from ragpool.flows.answer import run_batch
 
     chat = ScriptedChat(calls=Path(calls), delay=float(delay))
@@ -140,7 +139,31 @@ def main(questions: str, store: str, out: str, calls: str, workers: str, delay: 
         open_rag=lambda: open_rag(Path(store), chat, HashEmbedder()),
     )
     sys.stdout.write(json.dumps({"answered": report.answered, "already": report.already, "failed": report.failed}))
+    sys.stdout.flush()
+
+
+def forks() -> None:
+    """Import everything once, then run ``main`` in a fork for each line of arguments on standard input.
+
+    A process that is killed ten times need not pay for its imports ten times. Writes the fork's pid, and when it has
+    ended its exit code (negative: the signal).
+    """
+    import chromadb  # noqa: F401
+
+
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(2, 1)
+            main(*json.loads(line))
+            sys.exit(0)
+        sys.stdout.write(f"{pid}\n")
+        sys.stdout.flush()
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    main(*sys.argv[1:]) if sys.argv[1:] else forks()

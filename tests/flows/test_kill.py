@@ -1,0 +1,193 @@
+"""A batch is killed with SIGKILL at random moments and goes on: nothing is lost, nothing is done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+import scripted
+from prefect.client.orchestration import get_client
+from ragpool.flows.home import prefect_home
+
+from ragpool.db import DATABASE_FILE
+
+PROGRAM = Path(scripted.__file__)
+KILLS = 10
+PATIENCE = 300.0
+
+
+class Forks:
+    """``scripted.forks`` in a process of its own."""
+
+    def __init__(self, log: IO[bytes]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+
+    def start(self, *arguments: str) -> int:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(arguments) + "\n")
+        self._process.stdin.flush()
+        return int(self._line())
+
+    def ended(self) -> int:
+        return int(self._line())
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(PATIENCE)
+        self._process.stdout.close()
+
+
+@pytest.fixture
+def forks(server_url: str, tmp_path: Path) -> Iterator[Forks]:
+    with (tmp_path / "stderr").open("wb") as log:
+        forks = Forks(log)
+        yield forks
+        forks.close()
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def what_matters(answers: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The answers by id, without what tells one run from another."""
+    ids = [answer["id"] for answer in answers]
+    assert len(ids) == len(set(ids))
+    return {a["id"]: {k: v for k, v in a.items() if k not in ("seconds", "run_id")} for a in answers}
+
+
+def wait_for_lines(path: Path, count: int, alive: int) -> None:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if path.exists() and path.read_bytes().count(b"\n") >= count:
+            return
+        if not Path(f"/proc/{alive}").exists():
+            return
+        time.sleep(0.002)
+    raise AssertionError(f"no {count} lines in {path.name}")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_ten_times_and_resumed(
+    forks: Forks, store: Path, questions: Path, tmp_path: Path, workers: int
+) -> None:
+    calm, calm_calls = tmp_path / "calm.jsonl", tmp_path / "calm_calls"
+    forks.start(str(questions), str(store), str(calm), str(calm_calls), str(workers), "0.0")
+    assert forks.ended() == 0, (tmp_path / "stderr").read_text()
+
+    rng = random.Random(workers)
+    out, calls = tmp_path / "answers.jsonl", tmp_path / "calls"
+    arguments = (str(questions), str(store), str(out), str(calls), str(workers), "0.03")
+    killed = 0
+    for _ in range(KILLS):
+        before = len(lines(calls))
+        pid = forks.start(*arguments)
+        wait_for_lines(calls, before + rng.randint(1, 3), pid)
+        time.sleep(rng.uniform(0.0, 0.1))
+        os.kill(pid, signal.SIGKILL)
+        killed += forks.ended() == -signal.SIGKILL
+        assert intact(store)
+    assert killed == KILLS
+    assert len(lines(out)) < 8
+
+    forks.start(*arguments)
+    assert forks.ended() == 0, (tmp_path / "stderr").read_text()
+    assert what_matters(lines(out)) == what_matters(lines(calm))
+    nothing_committed_was_repeated(lines(calls), lines(calm_calls), workers)
+    assert intact(store)
+
+
+def nothing_committed_was_repeated(
+    calls: list[dict[str, Any]], calm: list[dict[str, Any]], workers: int
+) -> None:
+    """A thread commits each call before it makes the next one, so only the last call of each thread of a killed
+    process can be made again, and no call is made that an undisturbed batch does not make."""
+    made = Counter(call["prompt"] for call in calls)
+    assert set(made) == {call["prompt"] for call in calm}
+    processes = list(dict.fromkeys(call["pid"] for call in calls))
+    last: Counter[str] = Counter()
+    for pid in processes[:-1]:
+        threads = {call["thread"]: call["prompt"] for call in calls if call["pid"] == pid}
+        assert len(threads) <= workers
+        last.update(threads.values())
+    assert all(times - 1 <= last[prompt] for prompt, times in made.items())
+
+
+def intact(store: Path) -> bool:
+    connection = sqlite3.connect(store / DATABASE_FILE)
+    try:
+        found = connection.execute("PRAGMA integrity_check").fetchall() + connection.execute(
+            "PRAGMA foreign_key_check"
+        ).fetchall()
+    finally:
+        connection.close()
+    return found == [("ok",)]
+
+
+async def test_prefect_says_which_runs_were_killed(
+    forks: Forks, store: Path, questions: Path, tmp_path: Path
+) -> None:
+    out, calls = tmp_path / "answers.jsonl", tmp_path / "calls"
+    arguments = (str(questions), str(store), str(out), str(calls), "1", "0.05")
+    pid = forks.start(*arguments)
+    wait_for_lines(calls, 3, pid)
+    os.kill(pid, signal.SIGKILL)
+    forks.ended()
+    assert await states_of(out, store) == ["RUNNING"]
+    forks.start(*arguments)
+    assert forks.ended() == 0
+    assert sorted(await states_of(out, store)) == ["COMPLETED", "CRASHED"]
+
+
+async def states_of(out: Path, store: Path) -> list[str]:
+    with prefect_home(store) as ready:
+        ready()
+        async with get_client() as client:
+            runs = await client.read_flow_runs()
+    return [str(run.state_type.value) for run in runs if run.state_type and run.parameters["out"] == str(out)]
+
+
+def test_our_own_server_ends_with_a_killed_batch(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom ragpool.flows.home import LocalServer\n"
+        "print(LocalServer(Path(sys.argv[1])).port, flush=True)\ntime.sleep(300)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    port = int(process.stdout.readline())
+    process.stdout.close()
+    process.kill()
+    process.wait()
+    end = time.monotonic() + PATIENCE
+    while taken(port):
+        assert time.monotonic() < end, "the server outlives the batch"
+        time.sleep(0.1)
+
+
+def taken(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+        return False
