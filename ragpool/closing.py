@@ -51,14 +51,23 @@ def is_about(subject: str, title: str) -> bool:
 class SlotCloser:
     """Closes the slots of a question's plan from evidence.
 
-    ``passages`` and ``sentences`` bound what the reader is shown for one look-up; a value read with less than
-    ``minimum`` confidence leaves the slot open.
+    ``has_page`` says whether the corpus holds a passage of that title: what is asked about a name that an earlier
+    look-up brought in is not read from other passages while its own is not in the pool ("an Indian film" does not
+    make its director Indian). ``passages`` and ``sentences`` bound what the reader is shown for one look-up; a
+    value read with less than ``minimum`` confidence leaves the slot open.
     """
 
     def __init__(
-        self, distiller: Distiller, *, passages: int = 4, sentences: int = 3, minimum: float = 0.35
+        self,
+        distiller: Distiller,
+        has_page: Callable[[str], bool] = lambda title: False,
+        *,
+        passages: int = 4,
+        sentences: int = 3,
+        minimum: float = 0.35,
     ) -> None:
         self._distiller = distiller
+        self._has_page = has_page
         self._passages = passages
         self._sentences = sentences
         self._minimum = minimum
@@ -73,7 +82,9 @@ class SlotCloser:
             lookup = filled(triple, bindings)
             if lookup is None:
                 continue
-            binding = before.get(lookup.object) or self._read(lookup, evidence, read)
+            binding = before.get(lookup.object)
+            if binding is None and not (slots_in(triple.subject) and self._page_is_missing(lookup, evidence)):
+                binding = self._read(lookup, evidence, read)
             if binding is not None:
                 bindings.append(binding)
         return tuple(bindings)
@@ -92,6 +103,10 @@ class SlotCloser:
                 score += _TITLE_BONUS
             found.append(Candidate(item, tuple(sentences), score))
         return sorted(found, key=lambda c: (-c.score, c.evidence.passage_id))
+
+    def _page_is_missing(self, lookup: Triple, evidence: Sequence[Evidence]) -> bool:
+        held = any(is_about(lookup.subject, e.title) for e in evidence)
+        return not held and self._has_page(lookup.subject)
 
     def _read(self, lookup: Triple, evidence: Sequence[Evidence], read: Read) -> Binding | None:
         candidates = self.candidates(lookup, evidence)[: self._passages]

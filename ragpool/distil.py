@@ -60,10 +60,14 @@ class Sentence:
     score: float
 
 
+def plain(text: str) -> str:
+    """Accents and compatibility forms taken off; case stays."""
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+
+
 def fold(text: str) -> str:
     """Case, accents and compatibility forms folded away."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(c for c in decomposed if not unicodedata.combining(c))
+    return plain(plain(text).casefold())
 
 
 def content_words(text: str) -> frozenset[str]:

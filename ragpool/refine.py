@@ -119,17 +119,20 @@ def order(
 ) -> list[Evidence]:
     """The evidence in the order in which the generator should get it.
 
-    First the passages that closed a slot, in the plan's order; then reciprocal rank fusion over the question and
-    each look-up, a passage about the look-up's subject ranked before others.
+    First the passages that closed a slot, in the plan's order; then the subjects' own pages of the look-ups; then
+    the rest by reciprocal rank fusion over the question and each look-up.
     """
     by_id = {e.passage_id: e for e in evidence}
     first = [by_id[b.passage_id] for b in bindings if b.passage_id in by_id]
     score: dict[str, float] = dict.fromkeys(by_id, 0.0)
-    queries = [(question.text, "")] + [(f"{t.subject} {t.relation}", t.subject) for t in lookups(question, bindings)]
-    for text, subject in queries:
+    asked = lookups(question, bindings)
+    for lookup in asked:
+        own = (e for e in evidence if is_about(lookup.subject, e.title))
+        first += sorted(own, key=lambda e: e.passage_id)
+    for text in (question.text, *(f"{t.subject} {t.relation}" for t in asked)):
         ranked = distiller.rank(text, evidence)
         best = {
-            e.passage_id: max((s.score for s in sentences), default=0.0) + (1.0 if is_about(subject, e.title) else 0.0)
+            e.passage_id: max((s.score for s in sentences), default=0.0)
             for e, sentences in zip(evidence, ranked, strict=True)
         }
         for rank, passage_id in enumerate(sorted(best, key=lambda i: (-best[i], i)), start=1):

@@ -60,7 +60,7 @@ class RagPool:
         """
         chosen = settings or Settings.load(config, **overrides)
         place = Path(folder)
-        return cls(place, chosen, Index.open(place, chosen, write=create, create=create), chat)
+        return cls(place, chosen, Index.open(place, chosen, create=create), chat)
 
     def __enter__(self) -> RagPool:
         return self

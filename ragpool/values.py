@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ragpool.distil import FUNCTION_WORDS, fold
+from ragpool.distil import FUNCTION_WORDS, fold, plain
 from ragpool.types import Operation
 
 _MONTHS = {
@@ -88,7 +88,7 @@ def compare(operation: Operation, compared: Sequence[str], values: Sequence[str]
 
 def facts(text: str) -> list[str]:
     """The numbers and the capitalised words of a claim, folded: what its source must contain."""
-    words = _FACT.findall(text)
+    words = _FACT.findall(plain(text))
     return [
         fold(w) for w in words if w[0].isdigit() or (w[0].isupper() and fold(w) not in FUNCTION_WORDS)
     ]  # fmt: skip

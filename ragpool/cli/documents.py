@@ -38,7 +38,7 @@ def index(
 
     settings = settings_from(config, set_)
     failed: list[LoadError] = []
-    with Index.open(store, settings, write=True, create=True, rebuild=rebuild) as opened:
+    with Index.open(store, settings, write=True, create=True, reembed=rebuild) as opened:
         if delete:
             count = opened.delete(sources)
             print_json({"deleted": count}) if as_json else typer.echo(f"{count} documents taken out")

@@ -8,25 +8,28 @@ say so with an indicator.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from ragpool.corpus.sentences import sentences
 from ragpool.feedback.gaps import closed_slots, is_closed
-from ragpool.feedback.text import content_words, core_title, names, occurs, words
+from ragpool.feedback.passages import (
+    CachedEmbedder,
+    Embedder,
+    Passage,
+    Phrase,
+    Vector,
+    is_name,
+    links,
+    read_passages,
+    same_name,
+)
+from ragpool.feedback.text import content_words, names, occurs, words
 from ragpool.plan import fill, slots_in
 from ragpool.types import Binding, Evidence, Operation, Question, Triple
 
-Vector = npt.NDArray[np.float32]
-
 MAX_CANDIDATES = 5  # values followed for one open slot
-_CACHED_TEXTS = 20_000
 _YEAR = re.compile(r"\b(?:1\d{3}|20\d{2})\b")
 _NUMBER = re.compile(r"\d")
 _WHEN = re.compile(
@@ -49,72 +52,6 @@ _COMPARE = re.compile(
 _YES_NO = re.compile(r"^(?:are|is|was|were|do|does|did|has|have|can)\b", re.IGNORECASE)
 
 
-class Embedder(Protocol):
-    """Texts to L2-normalised float32 vectors [n, dim]."""
-
-    def embed(self, texts: Sequence[str]) -> Vector: ...
-
-
-class CachedEmbedder:
-    """Keeps the vectors of seen texts, least recently used out first; one text is embedded once a pool's life."""
-
-    def __init__(self, embedder: Embedder, size: int = _CACHED_TEXTS) -> None:
-        self._embedder = embedder
-        self._size = size
-        self._seen: OrderedDict[str, Vector] = OrderedDict()
-
-    def embed(self, texts: Sequence[str]) -> Vector:
-        """Vectors [len(texts), dim] in the order of ``texts``."""
-        unseen = [text for text in dict.fromkeys(texts) if text not in self._seen]
-        fresh = dict(zip(unseen, self._embedder.embed(unseen), strict=True)) if unseen else {}
-        rows = [fresh[text] if text in fresh else self._seen[text] for text in texts]
-        for text, row in zip(texts, rows, strict=True):
-            self._seen[text] = row
-            self._seen.move_to_end(text)
-        while len(self._seen) > self._size:
-            self._seen.popitem(last=False)
-        return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    title: tuple[str, ...]
-    content: frozenset[str]
-    sentences: tuple[str, ...]
-    joined: str  # its words, a space before and after each
-
-
-@lru_cache(maxsize=4096)
-def _parts(title: str, text: str) -> _Parts:
-    return _Parts(
-        words(core_title(title)),
-        content_words(f"{title} {text}"),
-        tuple(text[s.start : s.end] for s in sentences(text)),
-        f" {' '.join(words(text))} ",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Passage:
-    parts: _Parts
-    vectors: Vector  # [sentences, dim]
-
-    @property
-    def title(self) -> tuple[str, ...]:
-        return self.parts.title
-
-    @property
-    def content(self) -> frozenset[str]:
-        return self.parts.content
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        return self.parts.sentences
-
-    def names(self, phrase: tuple[str, ...]) -> bool:
-        return bool(phrase) and f" {' '.join(phrase)} " in self.parts.joined
-
-
 class Features:
     """``Features(embedder)(question, evidence, bindings)`` -> float32 [len(NAMES)]. Needs at least one passage."""
 
@@ -126,25 +63,13 @@ class Features:
     ) -> Vector:
         # A fixed order makes sums of floats, and so the judgement, the same for every order of the pool.
         ordered = sorted(evidence, key=lambda e: (e.title, e.text, e.passage_id))
-        pool = self._read(ordered)
+        pool = read_passages(ordered, self._embedder)
         row = self._question_block(question.text, pool)
         row.update(self._plan_block(question, pool, bindings))
         row.update(_slot_block(question, ordered, bindings))
         return np.array([row[name] for name in NAMES], np.float32)
 
-    def _read(self, evidence: Sequence[Evidence]) -> list[_Passage]:
-        parts = [_parts(e.title, e.text) for e in evidence]
-        vectors = self._embedder.embed(
-            [f"{e.title}: {s}" for e, p in zip(evidence, parts, strict=True) for s in p.sentences]
-        )
-        passages, start = [], 0
-        for part in parts:
-            end = start + len(part.sentences)
-            passages.append(_Passage(part, vectors[start:end]))
-            start = end
-        return passages
-
-    def _best(self, text: str, passage: _Passage) -> tuple[float, str]:
+    def _best(self, text: str, passage: Passage) -> tuple[float, str]:
         """Cosine and text of the sentence nearest to ``text``."""
         if not passage.sentences:
             return 0.0, ""
@@ -152,25 +77,25 @@ class Features:
         best = int(scores.argmax())
         return float(scores[best]), passage.sentences[best]
 
-    def _question_block(self, text: str, pool: list[_Passage]) -> dict[str, float]:
+    def _question_block(self, text: str, pool: list[Passage]) -> dict[str, float]:
         asked = words(text)
         near = [self._best(text, p) for p in pool]
         sims = [score for score, _ in near]
         named = [words(name) for name in names(text)]
         anchors = [i for i, p in enumerate(pool) if _named_in(p.title, asked)]
         outside = [i for i in range(len(pool)) if i not in anchors]
-        links = {
-            (i, j) for i in range(len(pool)) for j in range(len(pool)) if i != j and _links(pool[i], pool[j])
-        }
+        pairs = [(i, j) for i in range(len(pool)) for j in range(len(pool))]
+        linked = [(i, j) for i, j in pairs if i != j and links(pool[i], pool[j])]
         wanted = content_words(text)
         by_sim = sorted(range(len(pool)), key=lambda i: -sims[i])
         top = by_sim[:2]
-        hops = [(i, j) for i, j in sorted(links) if i in anchors and j in outside]
-        back = [(j, i) for j, i in sorted(links) if i in anchors and j in outside]
-        pivot = [(i, j) for i, j in sorted(links) if i in top and j in outside and i not in anchors]
+        hops = [(i, j) for i, j in linked if i in anchors and j in outside]
+        back = [(j, i) for j, i in linked if i in anchors and j in outside]
+        pivot = [(i, j) for i, j in linked if i in top and j in outside and i not in anchors]
         chain = self._chains(asked, pool, hops)
+        shared = self._shared_names(text, pool, anchors or top)
         dangling, owned = _dangling([near[i][1] for i in (anchors or top)], asked, pool)
-        covered = sum(any(_same_name(n, p.title) for p in pool) for n in named)
+        covered = sum(any(same_name(n, p.title) for p in pool) for n in named)
         mentioned = sum(any(p.names(n) or n == p.title for p in pool) for n in named)
         ordered = sorted(sims, reverse=True) + [0.0] * 4
         lexical = sorted((_share(wanted, p.content) for p in pool), reverse=True) + [0.0] * 2
@@ -197,7 +122,7 @@ class Features:
             "lexical_2": lexical[1],
             "union_words": _share(wanted, union),
             "union_words_top": _share(wanted, best_union),
-            "links": min(len(links), 6) / 3,
+            "links": min(len(linked), 6) / 3,
             "hops": min(len(hops), 4) / 2,
             "hop_anchors": len({i for i, _ in hops}) / 2,
             "anchors_without_hop": len(set(anchors) - {i for i, _ in hops}) / 2,
@@ -208,6 +133,10 @@ class Features:
             "pivot_sim": max((sims[j] for _, j in pivot), default=0.0),
             "chain_sim": max(chain, default=0.0),
             "chain_sim_second": sorted([*chain, 0.0, 0.0], reverse=True)[1],
+            "shared_names": min(len(shared), 6) / 3,
+            "shared_sim": max((sim for sim, _ in shared), default=0.0),
+            "shared_sim_second": sorted([sim for sim, _ in shared] + [0.0, 0.0], reverse=True)[1],
+            "shared_again": self._again(text, pool, shared),
             "dangling": min(dangling, 6) / 3,
             "dangling_owned": owned / dangling if dangling else 0.5,
             "compares": float(bool(_COMPARE.search(text))),
@@ -220,9 +149,7 @@ class Features:
             "hop_number": float(any(_NUMBER.search(" ".join(pool[j].sentences)) for _, j in hops)),
         }
 
-    def _chains(
-        self, asked: tuple[str, ...], pool: list[_Passage], hops: list[tuple[int, int]]
-    ) -> list[float]:
+    def _chains(self, asked: Phrase, pool: list[Passage], hops: list[tuple[int, int]]) -> list[float]:
         """For each hop target the fit of the question once the anchor's name is replaced by the target's."""
         rewritten: list[tuple[int, str]] = []
         for i, j in hops[: 2 * MAX_CANDIDATES]:
@@ -235,8 +162,44 @@ class Features:
             best[j] = max(best.get(j, 0.0), self._best(text, pool[j])[0])
         return list(best.values())
 
+    def _shared_names(self, text: str, pool: list[Passage], sources: list[int]) -> list[tuple[float, int]]:
+        """Passages that share a name with the best sentences of ``sources``: fit of the sentence that has it.
+
+        The name must not be in the question: it is a candidate for the bridge. The fit is the cosine with the
+        question of the best sentence that has the name; one entry a passage, best first.
+        """
+        asked, question = words(text), self._embedder.embed([text])[0]
+        best: dict[int, float] = {}
+        for i in sources:
+            for name in self._candidates(text, pool[i]):
+                if occurs(name, asked) >= 0:
+                    continue
+                for j, other in enumerate(pool):
+                    if j in sources:
+                        continue
+                    found = other.naming(name) or ([0] if same_name(name, other.title) else [])
+                    if found and other.sentences:
+                        fit = float((other.vectors[found] @ question).max())
+                        best[j] = max(best.get(j, 0.0), fit)
+        return sorted(((fit, j) for j, fit in best.items()), reverse=True)
+
+    def _again(self, text: str, pool: list[Passage], shared: list[tuple[float, int]]) -> float:
+        """The best fit one shared name further on: questions of three and four hops."""
+        further = self._shared_names(text, pool, [j for _, j in shared[:2]]) if shared else []
+        return further[0][0] if further else 0.0
+
+    def _candidates(self, text: str, passage: Passage) -> list[Phrase]:
+        """Names in the two sentences of ``passage`` that are nearest to ``text``."""
+        if not passage.sentences:
+            return []
+        scores = passage.vectors @ self._embedder.embed([text])[0]
+        found = [
+            words(n) for i in np.argsort(-scores, kind="stable")[:2] for n in names(passage.sentences[i])
+        ]
+        return [n for n in dict.fromkeys(found) if is_name(n) and not all(w.isdigit() for w in n)]
+
     def _plan_block(
-        self, question: Question, pool: list[_Passage], bindings: Sequence[Binding]
+        self, question: Question, pool: list[Passage], bindings: Sequence[Binding]
     ) -> dict[str, float]:
         steps = self._follow(question.triples, pool, closed_slots(bindings))
         if not steps:
@@ -263,10 +226,10 @@ class Features:
         }
 
     def _follow(
-        self, triples: Sequence[Triple], pool: list[_Passage], closed: dict[str, Binding]
+        self, triples: Sequence[Triple], pool: list[Passage], closed: dict[str, Binding]
     ) -> list[_Step]:
         """Each look-up with the best evidence for it; open subjects take titles that the step before leads to."""
-        values: dict[str, list[tuple[str, ...]]] = {}
+        values: dict[str, list[Phrase]] = {}
         bound = {slot: binding.value for slot, binding in closed.items()}
         steps = []
         for triple in triples:
@@ -288,14 +251,12 @@ class Features:
             ]
         return steps
 
-    def _support(
-        self, subject: tuple[str, ...], relation: str, pool: list[_Passage]
-    ) -> tuple[_Step, list[tuple[str, ...]]]:
+    def _support(self, subject: Phrase, relation: str, pool: list[Passage]) -> tuple[_Step, list[Phrase]]:
         lookup = _lookup(subject, relation)
         wanted = content_words(relation)
-        best, leads = _Step(), list[tuple[float, tuple[str, ...]]]()
+        best, leads = _Step(), list[tuple[float, Phrase]]()
         for passage in pool:
-            about = 1.0 if _same_name(subject, passage.title) else 0.5 if passage.names(subject) else 0.0
+            about = 1.0 if same_name(subject, passage.title) else 0.5 if passage.names(subject) else 0.0
             if not about:
                 continue
             sim, sentence = self._best(lookup, passage)
@@ -304,9 +265,13 @@ class Features:
             if (about * sim, sim) > (best.about * best.sim, best.sim):
                 best = step
             near = words(sentence)
-            for other in pool:
-                if other is not passage and other.title != subject and passage.names(other.title):
+            others = [other for other in pool if other is not passage and other.title != subject]
+            for other in others:
+                if is_name(other.title) and passage.names(other.title):
                     leads.append((about * sim + (occurs(other.title, near) >= 0), other.title))
+            for name in self._candidates(lookup, passage):
+                if name != subject and any(other.names(name) for other in others):
+                    leads.append((about * sim + 0.5 * (occurs(name, near) >= 0), name))
             if about < 1 and passage.title != subject:
                 leads.append((about * sim, passage.title))
         return best, [title for _, title in sorted(leads, key=lambda lead: (-lead[0], lead[1]))]
@@ -344,37 +309,19 @@ def _slot_block(
     }
 
 
-def _lookup(subject: tuple[str, ...], relation: str) -> str:
+def _lookup(subject: Phrase, relation: str) -> str:
     return f"{' '.join(subject)} {relation}"
 
 
-def _named_in(title: tuple[str, ...], asked: tuple[str, ...]) -> bool:
-    return _is_name(title) and occurs(title, asked) >= 0
+def _named_in(title: Phrase, asked: Phrase) -> bool:
+    return is_name(title) and occurs(title, asked) >= 0
 
 
-def _is_name(title: tuple[str, ...]) -> bool:
-    return len(title) > 1 or (len(title) == 1 and len(title[0]) > 3)
-
-
-def _links(source: _Passage, target: _Passage) -> bool:
-    return source.title != target.title and _is_name(target.title) and source.names(target.title)
-
-
-def _same_name(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
-    """Equal, or one begins or ends the other ("Wulfram" and "King Wulfram") with half of its words or more."""
-    if first == second:
-        return True
-    short, long = sorted((first, second), key=len)
-    if not short or 2 * len(short) < len(long) or not _is_name(short):
-        return False
-    return long[: len(short)] == short or long[-len(short) :] == short
-
-
-def _dangling(found: Sequence[str], asked: tuple[str, ...], pool: list[_Passage]) -> tuple[int, int]:
+def _dangling(found: Sequence[str], asked: Phrase, pool: list[Passage]) -> tuple[int, int]:
     """Names in the anchors' best sentences that the question does not have: how many, how many with a passage."""
-    fresh = {n for sentence in found for name in names(sentence) if (n := words(name)) and _is_name(n)}
+    fresh = {n for sentence in found for name in names(sentence) if (n := words(name)) and is_name(n)}
     fresh = {n for n in fresh if occurs(n, asked) < 0 and not all(w.isdigit() for w in n)}
-    return len(fresh), sum(any(_same_name(n, p.title) for p in pool) for n in fresh)
+    return len(fresh), sum(any(same_name(n, p.title) for p in pool) for n in fresh)
 
 
 def _fits(relation: str, sentence: str) -> float:
@@ -394,21 +341,21 @@ def _share(wanted: frozenset[str], found: frozenset[str]) -> float:
     return len(wanted & found) / len(wanted) if wanted else 0.0
 
 
-QUESTION_NAMES: tuple[str, ...] = tuple(
+QUESTION_NAMES: Phrase = tuple(
     """passages question_length names names_with_passage names_without_passage names_mentioned anchors anchor_words
     anchor_sim anchor_sim_second other_sim sim_1 sim_2 sim_3 sim_4 sim_mean lexical_1 lexical_2 union_words
-    union_words_top links hops hop_anchors anchors_without_hop back_links back_sim hop_sim pivot_links pivot_sim
+    union_words_top links shared_names shared_sim shared_sim_second shared_again hops hop_anchors anchors_without_hop back_links back_sim hop_sim pivot_links pivot_sim
     chain_sim chain_sim_second dangling dangling_owned compares yes_no asks_when asks_number asks_where asks_who
     hop_year hop_number""".split()
 )
-PLAN_NAMES: tuple[str, ...] = tuple(
+PLAN_NAMES: Phrase = tuple(
     """plan plan_steps plan_compares step_sim_min step_sim_mean step_about_min step_about_mean step_lexical_min
     step_lexical_mean step_type_min first_sim_min first_about_min later_sim_min later_about_min later_bound
     steps_unreached""".split()
 )
-SLOT_NAMES: tuple[str, ...] = tuple(
+SLOT_NAMES: Phrase = tuple(
     """slots slots_closed slots_all_closed slot_confidence_min slot_confidence_mean slot_confidence_last
     slots_grounded""".split()
 )
-NAMES: tuple[str, ...] = QUESTION_NAMES + PLAN_NAMES + SLOT_NAMES
+NAMES: Phrase = QUESTION_NAMES + PLAN_NAMES + SLOT_NAMES
 """The features, in the order of the vector."""

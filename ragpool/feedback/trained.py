@@ -11,8 +11,9 @@ import numpy as np
 
 from ragpool.errors import ModelError
 from ragpool.feedback.base import insufficient
-from ragpool.feedback.features import NAMES, Embedder, Features, Vector
+from ragpool.feedback.features import NAMES, Features
 from ragpool.feedback.gaps import open_gaps
+from ragpool.feedback.passages import Embedder, Vector
 from ragpool.types import Binding, Evidence, Judgement, Question, Usage
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "judge"
@@ -85,7 +86,8 @@ class TrainedJudge:
         if not evidence:
             return insufficient(question, bindings, self.name), Usage()
         row = self._features(question, evidence, bindings)
-        probability = float(self._network.probabilities(row[None])[0])
+        # Rounded: a vector's last digits depend on the batch in which it was embedded.
+        probability = round(float(self._network.probabilities(row[None])[0]), 4)
         gaps = open_gaps(question, bindings)
         return (
             Judgement(probability >= self._threshold, probability, gaps, self.name, tuple(bindings)),

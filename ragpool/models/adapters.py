@@ -37,6 +37,8 @@ class Adapters:
 
     def load(self, name: str, folder: Path) -> None:
         """Read an adapter's files into the base model's layers, without using it yet."""
+        if not name.isidentifier():  # it becomes part of the layers' names
+            raise ModelError(f"{name!r} cannot name an adapter; use letters, digits and underscores")
         weights = folder / _WEIGHTS
         if not weights.is_file() or not (folder / "adapter_config.json").is_file():
             raise ModelError(
@@ -60,7 +62,9 @@ class Adapters:
                     self._peft = PeftModel(self._model, config, adapter_name=name)
                     self._peft.base_model.disable_adapter_layers()
                 result = self._peft.load_adapter(str(folder), name, torch_device=str(self._model.device))
-                if odd := [*result.missing_keys, *result.unexpected_keys]:
+                # peft lists every key in which the name occurs anywhere, other adapters' among them
+                missing = [key for key in result.missing_keys if f".{name}." in key]
+                if odd := [*missing, *result.unexpected_keys]:
                     raise ValueError(f"{len(odd)} weights are missing or have no place, such as {odd[0]}")
         except (ValueError, RuntimeError, OSError, KeyError, TypeError, SafetensorError) as error:
             self._discard(name, first=first)

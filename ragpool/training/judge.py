@@ -12,23 +12,26 @@ import numpy as np
 import numpy.typing as npt
 
 from ragpool.errors import InputError
-from ragpool.feedback.features import NAMES, CachedEmbedder, Embedder, Features, Vector
+from ragpool.feedback.features import NAMES, Features
+from ragpool.feedback.passages import CachedEmbedder, Embedder, Vector
 from ragpool.feedback.rules import RulesJudge
 from ragpool.feedback.trained import Network
 from ragpool.training.data import Record, dev_split, read_records, training_split
+from ragpool.training.judge_card import judge_card
 from ragpool.training.metrics import figures
-from ragpool.training.network import Recipe, calibrate, fit
+from ragpool.training.network import Recipe, calibrate, fit, pick
 from ragpool.training.pools import Corpus, Pool, make_pools
 
 Log = Callable[[str], None]
 
 VERSION = "1"
 FOLDS = 5
+FOLD_NETWORKS = 3  # a fold's logits are a mean too, so that calibration sees what inference will see
 TRAIN_POOLS = 600  # about this many rounds of pools a data set, however many questions it has
 DEV_POOLS = 150
 CANDIDATES = {"logistic": Recipe(hidden=0), "networks": Recipe()}
 SHIPPED = "networks"
-SETTINGS = {"no plan": (0.0, 0.0), "plan": (1.0, 0.0), "plan and slots": (1.0, 1.0)}
+SETTINGS = {"no plan": (0.0, 0.0), "plan": (1.0, 0.0), "plan and slots": (1.0, 1.0)}  # shares of pools
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def train(
 ) -> dict[str, Any]:
     """Train on the training split of ``files``, measure on the held-back questions, write the judge to ``out``.
 
-    Writes model.safetensors, config.json and figures.json; returns the figures: candidate -> setting
+    Writes model.safetensors, config.json, figures.json and the card README.md; returns the figures: candidate -> setting
     -> data set -> kind of pools -> figures. ``embedder`` None is the embedded one.
     Raises InputError when a split is empty, LoadError for a file of another format.
     """
@@ -69,18 +72,30 @@ def train(
         from ragpool.settings import Settings
 
         embedder = models.load_embedder(Settings().models)
+    version = str(getattr(embedder, "version", "unknown"))
     cached = CachedEmbedder(embedder, size=1_000_000)
     learn = training_table(records, cached, seed=seed, log=log)
     dev = {name: dev_table(records, cached, setting, seed=seed) for name, setting in SETTINGS.items()}
     log(f"{len(learn.pools)} training pools, {sum(len(t.pools) for t in dev.values())} held back")
     result: dict[str, Any] = {"rules": {name: by_dataset(t, rules_scores(t), 0.5) for name, t in dev.items()}}
     for name, recipe in CANDIDATES.items():
-        network = fit_network(learn, replace(recipe, seed=seed), getattr(embedder, "version", "unknown"))
+        network = fit_network(learn, replace(recipe, seed=seed), version)
         result[name] = {s: by_dataset(t, network.probabilities(t.rows), 0.5) for s, t in dev.items()}
         log(f"{name}: {summary(result[name])}")
         if name == SHIPPED:
             save(network, out)
     (out / "figures.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    held, seen = _by_dataset(dev_split(records)), _by_dataset(training_split(records))
+    card = judge_card(
+        result,
+        files=[file.name for file in files],
+        questions={name: (len(seen.get(name, ())), len(held.get(name, ()))) for name in {**seen, **held}},
+        pools=len(learn.pools),
+        seed=seed,
+        shipped=SHIPPED,
+        embedder=version,
+    )
+    (out / "README.md").write_text(card, encoding="utf-8")
     return result
 
 
@@ -118,16 +133,15 @@ def fit_network(table: Table, recipe: Recipe, embedder: str) -> Network:
     labels, weights = table.labels, pool_weights(table.pools)
     fold_of = {r: i % FOLDS for i, r in enumerate(sorted({p.record for p in table.pools}))}
     folds = np.array([fold_of[p.record] for p in table.pools])
+    masks = [weights * (folds != i // FOLD_NETWORKS) for i in range(FOLDS * FOLD_NETWORKS)]
+    arrays = fit(table.rows, labels, np.stack([weights] * recipe.networks + masks), recipe)
     logits = np.zeros(len(labels), np.float32)
-    for fold in range(min(FOLDS, len(fold_of))):
-        inside = folds == fold
-        if inside.all():
-            continue
-        part = replace(recipe, networks=2)
-        arrays = fit(table.rows[~inside], labels[~inside], weights[~inside], part)
-        logits[inside] = Network("", "", 1.0, 0.0, arrays).logits(table.rows[inside])
+    for fold in range(FOLDS):
+        first = recipe.networks + fold * FOLD_NETWORKS
+        part = Network("", "", 1.0, 0.0, pick(arrays, slice(first, first + FOLD_NETWORKS)))
+        logits[folds == fold] = part.logits(table.rows[folds == fold])
     scale, shift = calibrate(logits, labels, weights)
-    return Network(VERSION, embedder, scale, shift, fit(table.rows, labels, weights, recipe))
+    return Network(VERSION, embedder, scale, shift, pick(arrays, slice(0, recipe.networks)))
 
 
 def pool_weights(pools: Sequence[Pool]) -> Vector:

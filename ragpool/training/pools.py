@@ -7,21 +7,23 @@ alone or with the hits of the plan's later look-ups, as the loop would have pool
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 
 import numpy as np
 
 from ragpool.corpus.sentences import sentences
-from ragpool.feedback.features import CachedEmbedder
-from ragpool.feedback.text import STOP_WORDS, content_words, core_title, words
-from ragpool.plan import slots_in
+from ragpool.feedback.passages import CachedEmbedder
+from ragpool.feedback.text import STOP_WORDS, content_words, core_title, names, words
+from ragpool.plan import plain, slots_in
 from ragpool.training.data import HOTPOT, MUSIQUE, TWOWIKI, Paragraph, Record
-from ragpool.training.plan import gold_plan, plain
-from ragpool.types import Binding, Evidence, Question, Triple
+from ragpool.training.plan import gold_plan
+from ragpool.types import Binding, Evidence, Operation, Question, Triple
 
 CONTROLLED = ("complete", "missing", "distractors")
 SEARCH_DEPTH = 30
+PLAN_NOISE = 0.5  # the trained planner's first version had about four plans in ten wrong somewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,14 @@ class Text:
     text: str
 
 
+Values = Mapping[str, tuple[str, Text | None]]
+
+
 class Corpus:
     """The union of the records' paragraphs, searched by BM25 and by the nearest sentence, fused by rank."""
 
     def __init__(self, records: Sequence[Record], embedder: CachedEmbedder) -> None:
-        from rank_bm25 import BM25Okapi  # type: ignore[import-untyped]
+        from rank_bm25 import BM25Okapi
 
         self._embedder = embedder
         self.texts = list(dict.fromkeys(as_text(p) for r in records for p in r.paragraphs))
@@ -93,25 +98,32 @@ def make_pools(
     rounds: int,
     plan_share: float,
     binding_share: float,
+    noise: float = PLAN_NOISE,
 ) -> list[Pool]:
-    """For each record ``rounds[dataset]`` times one pool of each controlled kind and two looped ones.
+    """For each record ``rounds`` times one pool of each controlled kind and two looped ones.
 
-    A pool carries the gold plan with probability ``plan_share`` and, if so, simulated bindings with
-    probability ``binding_share``.
+    A pool carries the gold plan with probability ``plan_share`` (spoiled with probability ``noise``) and, if
+    so, simulated bindings with probability ``binding_share``.
     """
+    plans = [plan for record in records if (plan := gold_plan(record)) is not None]
+    relations = sorted({t.relation for plan in plans for t in plan.triples}) or ["name"]
     pools: list[Pool] = []
     for record in records:
         rng = random.Random(f"{seed} {record.id}")
         maker = _Maker(record, corpus, rng)
+        # Few variants a question: each new look-up has to be embedded.
+        spoiled = [spoil(maker.plan, relations, rng) for _ in range(2)] if maker.plan else []
         for _ in range(rounds):
             for kind in (*CONTROLLED, "looped", "looped"):
                 pool = maker.pool(kind)
                 if rng.random() < plan_share and maker.plan is not None:
-                    pool = replace(pool, question=maker.plan)
-                    if rng.random() < binding_share:
-                        pool = replace(
-                            pool, bindings=simulate_bindings(record, maker.plan, pool.evidence, rng)
-                        )
+                    plan, values = maker.plan, maker.values
+                    if rng.random() < noise:
+                        plan, touched = rng.choice(spoiled)
+                        values = {slot: v for slot, v in values.items() if slot not in touched}
+                    pool = replace(pool, question=plan)
+                    if values and rng.random() < binding_share:
+                        pool = replace(pool, bindings=simulate_bindings(plan, values, pool.evidence, rng))
                 pools.append(pool)
     return pools
 
@@ -119,6 +131,7 @@ def make_pools(
 class _Maker:
     def __init__(self, record: Record, corpus: Corpus, rng: random.Random) -> None:
         self.plan = gold_plan(record)
+        self.values: Values = slot_values(record, self.plan) if self.plan else {}
         self._record, self._corpus, self._rng = record, corpus, rng
         self._gold = list(dict.fromkeys(as_text(p) for p in record.supporting))
         near = corpus.search(record.question, SEARCH_DEPTH)
@@ -186,28 +199,28 @@ def lookups(record: Record) -> list[str]:
 
 
 def simulate_bindings(
-    record: Record, plan: Question, evidence: Sequence[Evidence], rng: random.Random
+    plan: Question, values: Values, evidence: Sequence[Evidence], rng: random.Random
 ) -> tuple[Binding, ...]:
     """What a slot reader of moderate skill would have closed from ``evidence``.
 
     A step whose gold passage is there is read rightly 82 times in 100 and wrongly 8 times; one whose
-    passage is not there yields a wrong value 35 times in 100. Right values get confidences about .8, wrong
-    ones about .5. The chain ends at the first step that is not read.
+    passage is not there, or that no gold value belongs to, yields a wrong value 35 times in 100. Right values
+    get confidences about .8, wrong ones about .5. The chain ends at the first step that is not read.
     """
     present = {Text(e.title, e.text): e for e in evidence}
     bindings: dict[str, Binding] = {}
     right: set[str] = set()
-    for triple, (answer, source) in zip(plan.triples, gold_values(record, plan), strict=False):
-        before = [s for s in _slots(triple) if s != triple.object]
+    for triple in plan.triples:
+        before = slots_in(triple.subject) + slots_in(triple.relation)
         if any(slot not in bindings for slot in before):
             continue
+        answer, source = values.get(triple.object, ("", None))
         home = present.get(source) if source else None
         draw = rng.random()
         if home is not None and all(slot in right for slot in before) and draw < 0.82:
             right.add(triple.object)
-            bindings[triple.object] = Binding(
-                triple.object, answer, home.passage_id, home.text, round(rng.betavariate(8, 2), 3)
-            )
+            confidence = round(rng.betavariate(8, 2), 3)
+            bindings[triple.object] = Binding(triple.object, answer, home.passage_id, home.text, confidence)
         elif draw < (0.9 if home is not None else 0.35) and evidence:
             other = rng.choice(list(evidence))
             confidence = round(max(0.35, rng.betavariate(4, 4)), 3)
@@ -215,6 +228,34 @@ def simulate_bindings(
                 triple.object, core_title(other.title), other.passage_id, other.text, confidence
             )
     return tuple(bindings.values())
+
+
+def spoil(plan: Question, relations: Sequence[str], rng: random.Random) -> tuple[Question, frozenset[str]]:
+    """``plan`` with one of the errors that a trained planner makes, and the slots that it touches."""
+    triples = list(plan.triples)
+    error = rng.choice(("relation", "one chain", "too many", "too few", "subject"))
+    at = rng.randrange(len(triples))
+    old = triples[at]
+    if error == "relation":
+        triples[at] = Triple(old.subject, rng.choice(relations), old.object)
+    elif error == "one chain" and plan.operation is not Operation.LOOKUP:
+        return Question(plan.text, tuple(triples[: len(triples) // 2])), frozenset()
+    elif error == "too many":
+        new = Triple(triples[-1].object, rng.choice(relations), f"?{len(triples) + 1}")
+        return replace(plan, triples=(*triples, new)), frozenset({new.object})
+    elif error == "too few" and len(triples) > 1:
+        return Question(plan.text, tuple(triples[:-1])), frozenset()
+    elif not slots_in(old.subject):
+        split = old.subject.split()
+        subject = " ".join(split[:-1] if rng.random() < 0.5 else split[1:]) or rng.choice(plan.text.split())
+        triples[at] = Triple(subject, old.relation, old.object)
+    return replace(plan, triples=tuple(triples)), frozenset({old.object} if rng.random() < 0.7 else ())
+
+
+def slot_values(record: Record, plan: Question) -> Values:
+    """Each slot's gold value and the passage that says so, as far as they can be aligned."""
+    found = gold_values(record, plan)
+    return {t.object: value for t, value in zip(plan.triples, found, strict=False)}
 
 
 def gold_values(record: Record, plan: Question) -> list[tuple[str, Text | None]]:
@@ -233,7 +274,15 @@ def gold_values(record: Record, plan: Question) -> list[tuple[str, Text | None]]
         if len(hidden) == 1:
             shown = next(t for t in gold if t is not hidden[0])
             return [(core_title(hidden[0].title), shown), (record.answers[0], hidden[0])]
+        if not hidden and plan.operation is not Operation.LOOKUP:
+            homes = [_nearest(t.subject, gold) for t in plan.triples]
+            return [((names(h.text) or (h.title,))[-1], h) for h in homes]
     return []
+
+
+def _nearest(subject: str, gold: list[Text]) -> Text:
+    """The gold passage whose title has the most letters of ``subject``, in order."""
+    return max(gold, key=lambda g: SequenceMatcher(None, plain(core_title(g.title)), plain(subject)).ratio())
 
 
 def _twowiki_values(record: Record, plan: Question, gold: list[Text]) -> list[tuple[str, Text | None]]:
@@ -253,10 +302,6 @@ def _twowiki_values(record: Record, plan: Question, gold: list[Text]) -> list[tu
         home = home or next((t for t in gold if step.answer.casefold() in t.text.casefold()), None)
         found.append((step.answer, home))
     return found
-
-
-def _slots(triple: Triple) -> tuple[str, ...]:
-    return slots_in(triple.subject) + slots_in(triple.relation)
 
 
 def _tokens(text: str) -> list[str]:

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragpool.types import Operation
+from ragpool.values import compare, facts, parse_date, parse_number, same, supports
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("October 5, 1987", (1987, 10, 5)),
+        ("5 October 1987", (1987, 10, 5)),
+        ("the 5th of October, 1987", (1987, 10, 5)),
+        ("Oct. 5, 1987", (1987, 10, 5)),
+        ("1987-10-05", (1987, 10, 5)),
+        ("October 1987", (1987, 10, 0)),
+        ("born in 875 at Aachen", (875, 0, 0)),
+        ("no date", None),
+        ("12 ships", None),
+    ],
+)
+def test_dates_are_read_in_the_usual_forms(text: str, expected: tuple[int, int, int] | None) -> None:
+    assert parse_date(text) == expected
+
+
+@given(st.dates(min_value=datetime.date(1000, 1, 1)), st.sampled_from(["{d} {m} {y}", "{m} {d}, {y}"]))
+def test_a_written_date_is_read_back(day: datetime.date, form: str) -> None:
+    text = form.format(d=day.day, m=day.strftime("%B"), y=day.year)
+    assert parse_date(f"It happened on {text}.") == (day.year, day.month, day.day)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1,234 km", 1234.0), ("2.5 million people", 2.5e6), ("about -4 degrees", -4.0), ("none", None)],
+)
+def test_numbers(text: str, expected: float | None) -> None:
+    assert parse_number(text) == expected
+
+
+class TestCompare:
+    def test_dates(self) -> None:
+        values = ["3 May 1801", "1799"]
+        assert compare(Operation.EARLIER, ["Ada", "Bo"], values) == "Bo"
+        assert compare(Operation.LATER, ["Ada", "Bo"], values) == "Ada"
+
+    def test_numbers(self) -> None:
+        assert compare(Operation.LARGER, ["Lark", "Wren"], ["1,200 tons", "900 tons"]) == "Lark"
+        assert compare(Operation.SMALLER, ["Lark", "Wren"], ["1,200 tons", "900 tons"]) == "Wren"
+
+    def test_same(self) -> None:
+        assert compare(Operation.SAME, ["a", "b"], ["Port Ennis", "port ennis."]) == "yes"
+        assert compare(Operation.SAME, ["a", "b"], ["Port Ennis", "Great Holm"]) == "no"
+        assert compare(Operation.SAME, ["a", "b"], ["3 May 1801", "May 3, 1801"]) == "yes"
+
+    @pytest.mark.parametrize(
+        ("operation", "values"),
+        [
+            (Operation.EARLIER, ["1801", "1801"]),  # a tie
+            (Operation.EARLIER, ["May 1801", "1801"]),  # the coarser one may be either
+            (Operation.EARLIER, ["soon", "1801"]),
+            (Operation.LARGER, ["many", "3"]),
+            (Operation.LARGER, ["3"]),
+        ],
+    )
+    def test_what_the_values_do_not_decide_is_not_decided(self, operation: Operation, values: list[str]) -> None:
+        assert compare(operation, ["a", "b"], values) is None
+
+    @given(st.integers(1, 10**6), st.integers(1, 10**6))
+    def test_swapping_the_sides_does_not_change_the_winner(self, one: int, other: int) -> None:
+        first = compare(Operation.LARGER, ["a", "b"], [str(one), str(other)])
+        second = compare(Operation.LARGER, ["b", "a"], [str(other), str(one)])
+        assert first == second
+
+
+class TestSupport:
+    def test_every_number_and_name_must_stand_in_the_source(self) -> None:
+        source = "The Lark left Port Ennis on 3 May 1801."
+        assert supports(source, "Port Ennis")
+        assert supports(source, "3 May 1801")
+        assert not supports(source, "Port Holm")
+        assert not supports(source, "4 May 1801")
+        assert not supports("", "Port Ennis")
+        assert not supports(source, "")
+
+    def test_facts_are_numbers_and_capitalised_words(self) -> None:
+        assert facts("The keeper Alda sold 1,200 crabs") == ["alda", "1,200"]
+
+    @given(st.text(max_size=80))
+    def test_a_text_supports_itself_or_says_nothing(self, text: str) -> None:
+        assert supports(text, text) or not facts(text)
+
+    @given(st.text(max_size=40), st.text(max_size=40))
+    def test_same_is_symmetric(self, one: str, other: str) -> None:
+        assert same(one, other) == same(other, one)
