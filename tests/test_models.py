@@ -204,7 +204,7 @@ def test_base_is_bit_identical_beside_adapters(fresh: LocalModel, loras: tuple[P
 def test_an_adapter_gives_what_peft_gives(fresh: LocalModel, loras: tuple[Path, Path]) -> None:
     from peft import PeftModel
 
-    fresh.load_adapter("other", loras[0])
+    fresh.load_adapter("a", loras[0])  # a name that occurs inside others
     fresh.load_adapter("two", loras[1])
     with pytest.warns(FutureWarning):
         reference = PeftModel.from_pretrained(tiny.llama(), str(loras[1]))
@@ -246,6 +246,8 @@ def test_an_adapter_that_does_not_fit_leaves_no_trace(
 def test_missing_or_unsuitable_adapters_are_refused(fresh: LocalModel, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"adapter_config\.json"):
         fresh.load_adapter("one", tmp_path / "nowhere")
+    with pytest.raises(ModelError, match="letters, digits"):
+        fresh.load_adapter("a.b", tmp_path)
     with pytest.raises(ModelError, match="bias"):
         fresh.load_adapter("one", tiny.save_lora(tmp_path / "biased", 1, bias="all"))
 
