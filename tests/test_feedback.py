@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.language_models import FakeListChatModel
 from numpy.typing import NDArray
+from pydantic import Field
 
 from ragpool import models
 from ragpool.errors import ModelError
@@ -172,7 +173,7 @@ class TestVerdict:
 class Recording(FakeListChatModel):
     """Answers from a list and keeps what it was asked."""
 
-    asked: list[str] = []
+    asked: list[str] = Field(default_factory=list)
 
     def _call(self, messages: object, *args: object, **kwargs: object) -> str:
         self.asked.append(str(messages[0].content))  # type: ignore[index]
@@ -311,16 +312,25 @@ BRIDGES = [
     (
         "Who is the director of the film Salt Road married to?",
         (
-            evidence("Salt Road", "Salt Road is a 1957 drama film directed by Ada Quill and starring Per Lund."),
-            evidence("Ada Quill", "Ada Quill (1911-1990) was a film director. She was married to the painter Jon Fell."),
+            evidence(
+                "Salt Road", "Salt Road is a 1957 drama film directed by Ada Quill and starring Per Lund."
+            ),
+            evidence(
+                "Ada Quill",
+                "Ada Quill (1911-1990) was a film director. She was married to the painter Jon Fell.",
+            ),
             evidence("Per Lund", "Per Lund was an actor. He appeared in eleven films."),
         ),
-        evidence("Ada Quill", "Ada Quill (1911-1990) was a film director. She was married to the painter Jon Fell."),
+        evidence(
+            "Ada Quill", "Ada Quill (1911-1990) was a film director. She was married to the painter Jon Fell."
+        ),
     ),
     (
         "In which country is the harbour where the ship Grey Heron was built?",
         (
-            evidence("Grey Heron", "The Grey Heron was a barque built at Port Kessan in 1842 for the tea trade."),
+            evidence(
+                "Grey Heron", "The Grey Heron was a barque built at Port Kessan in 1842 for the tea trade."
+            ),
             evidence("Port Kessan", "Port Kessan is a harbour town in the country of Merrowland."),
             evidence("White Heron", "The White Heron was a brig that sank in a storm."),
         ),

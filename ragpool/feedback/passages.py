@@ -35,6 +35,9 @@ class CachedEmbedder:
         self._size = size
         self._seen: OrderedDict[str, Vector] = OrderedDict()
 
+    def __contains__(self, text: str) -> bool:
+        return text in self._seen
+
     def embed(self, texts: Sequence[str]) -> Vector:
         """Vectors [len(texts), dim] in the order of ``texts``."""
         unseen = [text for text in dict.fromkeys(texts) if text not in self._seen]

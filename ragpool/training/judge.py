@@ -196,10 +196,34 @@ def summary(by_setting: Mapping[str, Any]) -> str:
     )
 
 
+class _Gathering:
+    """Answers with the vectors that are known, with zeros for the others, and keeps those others' texts."""
+
+    def __init__(self, embedder: CachedEmbedder) -> None:
+        self._embedder = embedder
+        self.missing: dict[str, None] = {}
+
+    def embed(self, texts: Sequence[str]) -> Vector:
+        known = [text for text in texts if text in self._embedder]
+        self.missing.update((text, None) for text in texts if text not in self._embedder)
+        if len(known) == len(texts):
+            return self._embedder.embed(texts)
+        rows = dict(zip(known, self._embedder.embed(known), strict=True)) if known else {}
+        zero = np.zeros_like(next(iter(rows.values()), self._embedder.embed([""])[0]))
+        return np.stack([rows.get(text, zero) for text in texts])
+
+
 def _table(pools: Sequence[Pool], embedder: CachedEmbedder) -> Table:
+    for _ in range(3):  # one look-up at a time is slow: find out what will be asked for, embed it in batches
+        gathering = _Gathering(embedder)
+        _rows(pools, gathering)
+        embedder.embed(list(gathering.missing))
+    return Table(tuple(pools), _rows(pools, embedder))
+
+
+def _rows(pools: Sequence[Pool], embedder: Embedder) -> Vector:
     features = Features(embedder)
-    rows = [features(p.question, p.evidence, p.bindings) for p in pools]
-    return Table(tuple(pools), np.stack(rows))
+    return np.stack([features(p.question, p.evidence, p.bindings) for p in pools])
 
 
 def _by_dataset(records: Sequence[Record]) -> dict[str, list[Record]]:
