@@ -43,7 +43,7 @@ def build(settings: Settings, index: Index, chat: BaseChatModel | None = None) -
     if trained:
         local = _embedded(settings)
         planner, reader, generator = TrainedPlanner(local), TrainedReader(local), SlotGenerator(distiller)
-        name, count = f"{local.name}@{local.version}", local.count_tokens
+        name, count = local.version, local.count_tokens
     else:
         chat = chat or models.load_chat(settings.models)
         name, count = _chat_name(settings, chat), _approximate_tokens
@@ -66,7 +66,7 @@ def build(settings: Settings, index: Index, chat: BaseChatModel | None = None) -
         models={
             "ragpool": __version__,
             "chat": name,
-            "embedder": f"{index.embedder.name}@{index.embedder.version}",
+            "embedder": index.embedder.version,
             "planner": planner.name,
             "reader": reader.name,
             "judge": judge.name,

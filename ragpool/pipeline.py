@@ -23,7 +23,7 @@ from ragpool.index import Index
 from ragpool.plan import Planner
 from ragpool.pool import Pool
 from ragpool.refine import Refiner, order, pack
-from ragpool.retrieve import PassageRetriever
+from ragpool.retrieve import Retriever
 from ragpool.screen import screen
 from ragpool.settings import Settings
 from ragpool.slots import Reading, SlotReader
@@ -48,7 +48,7 @@ class Steps:
     """What the loop is made of. Every part is replaceable; each does one thing."""
 
     index: Index
-    retriever: PassageRetriever
+    retriever: Retriever
     planner: Planner
     reader: SlotReader
     distiller: Distiller
@@ -209,8 +209,6 @@ class _Run:
         known = self.pool.judgements[-1][1].bindings if self.pool.judgements else ()
         bindings = self.steps.closer.close(self.question, self.pool.admitted, known, self._read)
         judgement, usage = self.steps.judge.judge(self.question, self.pool.admitted, bindings)
-        threshold = self.limits.threshold
-        judgement = replace(judgement, sufficient=judgement.sufficient and judgement.probability >= threshold)
         self.pool.save_judgement(number, judgement, usage, time.monotonic() - begun)
         return judgement
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,7 @@ class RagPool:
         if not text:
             raise InputError("the question is empty: write one")
         settings = self._settings(effort, method)
-        steps = self.steps
+        steps = self._steps_for(settings)
         pool = self.pools.open_run(
             question_id=id or text,
             question=text,
@@ -180,6 +181,14 @@ class RagPool:
                 self._built_for = self.index.version
                 self._steps = build(self.settings, self.index, self._chat)
             return self._steps
+
+    def _steps_for(self, settings: Settings) -> Steps:
+        """The steps, with the judge at the threshold of this effort."""
+        if settings.preset.threshold == self.settings.preset.threshold:
+            return self.steps
+        from ragpool.feedback import load_judge
+
+        return replace(self.steps, judge=load_judge(settings, embedder=self.index.embedder, chat=self._chat))
 
     def _settings(self, effort: Effort | None, method: Method | None) -> Settings:
         chosen = {k: v for k, v in (("effort", effort), ("method", method)) if v is not None}

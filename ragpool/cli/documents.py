@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ from ragpool.cli.common import (
     progress_bar,
     settings_from,
 )
+
+if TYPE_CHECKING:
+    from ragpool.types import Document
 
 
 def index(
@@ -43,18 +46,23 @@ def index(
             count = opened.delete(sources)
             print_json({"deleted": count}) if as_json else typer.echo(f"{count} documents taken out")
             raise typer.Exit(0 if count else 1)
+        documents: Iterable[Document] = corpus.load(sources, on_error=failed.append)
+        if prune:  # what could not be read this time is not gone
+            documents = list(documents)
+            if failed:
+                console().print("[yellow]nothing pruned[/]: some sources could not be read", highlight=False)
         with progress_bar("indexing") as progress:
-            report = opened.add(corpus.load(sources, on_error=failed.append), progress=progress, prune=prune)
-        documents, passages = opened.count()
+            report = opened.add(documents, progress=progress, prune=prune and not failed)
+        total, passages = opened.count()
     for error in failed:
         console().print(f"[yellow]not indexed[/] {error}", highlight=False, soft_wrap=True)
     if as_json:
         figures = asdict(report) | {"failed": [{"source": e.source, "reason": e.reason} for e in failed]}
-        print_json(figures | {"total_documents": documents, "total_passages": passages, "store": str(store)})
+        print_json(figures | {"total_documents": total, "total_passages": passages, "store": str(store)})
     else:
         typer.echo(
             f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged, {report.deleted} deleted,"
-            f" {len(failed)} failed; {documents} documents in {passages} passages in {store}"
+            f" {len(failed)} failed; {total} documents in {passages} passages in {store}"
         )
     raise typer.Exit(1 if failed else 0)
 

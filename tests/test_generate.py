@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from fakes import HashEmbedder
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
+
+from ragpool.distil import Distiller
+from ragpool.generate import UNVERIFIED, ChatGenerator, Generator, SlotGenerator, check
+from ragpool.plan import parse_plan
+from ragpool.slots import Reading
+from ragpool.types import AnswerStatus, Binding, Draft, Evidence, Judgement, Question, Span, Usage
+
+
+def passage(name: str, text: str) -> Evidence:
+    return Evidence(name, name, name, text, (Span(0, len(text)),), 0, "q", 1.0)
+
+
+CONTEXT = [
+    passage("Alda Brenn", "The mother of Alda Brenn was Cora Vell."),
+    passage("Cora Vell", "Cora Vell was born at Port Ennis in 1801. She had 3 ships."),
+]
+PLAN = parse_plan("Alda Brenn | mother | ?1\n?1 | birthplace | ?2", "Where was the mother of Alda Brenn born?")
+assert PLAN is not None
+BINDINGS = (
+    Binding("?1", "Cora Vell", "Alda Brenn", "The mother of Alda Brenn was Cora Vell.", 0.9),
+    Binding("?2", "Port Ennis", "Cora Vell", "Cora Vell was born at Port Ennis in 1801.", 0.9),
+)
+
+
+@pytest.fixture
+def distiller() -> Distiller:
+    return Distiller(HashEmbedder())
+
+
+def written(
+    generator: Generator,
+    question: Question,
+    bindings: tuple[Binding, ...] = (),
+    reading: Reading = Reading(None, 0.0),
+) -> tuple[list[str], Draft, Usage]:
+    def read(query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
+        return reading
+
+    steps = generator.generate(question, CONTEXT, Judgement(True, 0.9, bindings=bindings), read)
+    pieces: list[str] = []
+    while True:
+        try:
+            pieces.append(next(steps))
+        except StopIteration as end:
+            return pieces, *end.value
+
+
+class TestSlots:
+    def test_closed_slots_are_the_answer(self, distiller: Distiller) -> None:
+        pieces, draft, usage = written(SlotGenerator(distiller), PLAN, BINDINGS)
+        assert (draft.answer, draft.text, usage) == ("Port Ennis", "Port Ennis [1][2]", Usage())
+        assert "".join(pieces) == draft.text
+        assert all(c.supported for c in draft.citations)
+
+    def test_an_open_chain_is_read_from_the_context(self, distiller: Distiller) -> None:
+        _, draft, _ = written(SlotGenerator(distiller), PLAN, BINDINGS[:1], Reading("Port Ennis", 0.8))
+        assert draft.answer == "Port Ennis"
+        assert {c.passage_id for c in draft.citations} == {"Alda Brenn", "Cora Vell"}
+
+    def test_nothing_read_is_a_refusal(self, distiller: Distiller) -> None:
+        pieces, draft, _ = written(SlotGenerator(distiller), PLAN, BINDINGS[:1])
+        assert (pieces, draft.status, draft.citations) == ([], AnswerStatus.INSUFFICIENT, ())
+
+    def test_a_binding_whose_quote_is_not_stored_supports_nothing(self, distiller: Distiller) -> None:
+        forged = Binding("?2", "Great Holm", "Cora Vell", "Cora Vell was born at Great Holm.", 0.9)
+        _, draft, _ = written(SlotGenerator(distiller), PLAN, (BINDINGS[0], forged))
+        assert [c.supported for c in draft.citations] == [True, False]
+
+
+class TestCheck:
+    def draft(self, text: str, distiller: Distiller) -> Draft:
+        return check(text, Question("Where was Cora Vell born?"), CONTEXT, distiller)
+
+    def test_a_true_citation_is_kept_with_its_sentence(self, distiller: Distiller) -> None:
+        draft = self.draft("Port Ennis [2]", distiller)
+        assert (draft.text, draft.answer) == ("Port Ennis [2]", "Port Ennis")
+        assert draft.citations[0].quote == "Cora Vell was born at Port Ennis in 1801."
+
+    @pytest.mark.parametrize("text", ["Great Holm [2]", "1802 [2]", "Port Ennis [1]", "Port Ennis"])
+    def test_a_claim_its_source_does_not_make_is_marked(self, text: str, distiller: Distiller) -> None:
+        draft = self.draft(text, distiller)
+        assert draft.text.endswith(UNVERIFIED)
+        assert not any(c.supported for c in draft.citations)
+
+    def test_a_marker_that_points_nowhere_is_taken_out(self, distiller: Distiller) -> None:
+        draft = self.draft("Port Ennis [2][9]", distiller)
+        assert "[9]" not in draft.text
+        assert [c.marker for c in draft.citations] == [2]
+
+    @given(st.text(max_size=120))
+    def test_any_text_has_citations_of_given_passages_only(self, text: str) -> None:
+        draft = self.draft(text, Distiller(HashEmbedder()))
+        assert {c.passage_id for c in draft.citations} <= {e.passage_id for e in CONTEXT}
+        for citation in draft.citations:
+            assert citation.quote in CONTEXT[citation.marker - 1].text
+
+
+class TestChat:
+    def chat(self, *replies: str) -> Any:
+        def messages() -> Iterator[AIMessage]:
+            yield from map(AIMessage, replies)
+
+        return GenericFakeChatModel(messages=messages())
+
+    def test_streams_and_checks(self, distiller: Distiller) -> None:
+        generator = ChatGenerator(self.chat("Port Ennis [2]"), "fake", distiller)
+        pieces, draft, usage = written(generator, Question("Where was Cora Vell born?"))
+        assert len(pieces) > 1
+        assert "".join(pieces) == "Port Ennis [2]"
+        assert draft.citations[0].document_id == "Cora Vell"
+        assert usage.llm_calls == 1
+
+    @pytest.mark.parametrize("reply", ["NOT FOUND", "not found.", "  "])
+    def test_a_refusal_is_a_refusal(self, reply: str, distiller: Distiller) -> None:
+        _, draft, _ = written(ChatGenerator(self.chat(reply), "fake", distiller), Question("Who?"))
+        assert draft.status is AnswerStatus.INSUFFICIENT
