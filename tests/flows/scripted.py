@@ -93,8 +93,7 @@ class ScriptedChat(BaseChatModel):
 
     def _log(self, prompt: str) -> None:
         if self.calls is not None:
-            with self.calls.open("ab", buffering=0) as file:
-                file.write(json.dumps({"pid": os.getpid(), "thread": threading.get_ident(), "prompt": prompt}).encode() + b"\n")
+            log_call(self.calls, prompt)
 
     def _reply(self, prompt: str) -> str:
         asked = re.split(r"uestion: |question: ", prompt)[-1].splitlines()[0]
@@ -113,7 +112,8 @@ class ScriptedChat(BaseChatModel):
         return found[0] if found else "none"
 
 
-def build_store(folder: Path, embedder: Any) -> Path:
+def build_store(folder: Path, embedder: Any = None) -> Path:
+    """The small world in a store; without ``embedder`` with the one that ships."""
     with Index.open(folder, settings(), write=True, create=True, embedder=embedder) as index:
         index.add(documents())
     return folder
@@ -142,13 +142,37 @@ def main(questions: str, store: str, out: str, calls: str, workers: str, delay: 
     sys.stdout.flush()
 
 
+def embedded(questions: str, store: str, out: str, calls: str) -> None:
+    """One batch with the models that ship; each call of the language model is a line in ``calls``."""
+    from ragpool.flows.answer import run_batch
+
+    from ragpool.models import Completion, LocalModel
+
+    complete = LocalModel.complete
+
+    def logged(model: LocalModel, prompt: str, **options: Any) -> Completion:
+        log_call(Path(calls), f"{options.get('adapter')}\n{prompt}")
+        return complete(model, prompt, **options)
+
+    LocalModel.complete = logged  # type: ignore[method-assign, assignment]
+    run_batch(Path(questions), Path(store), Path(out), settings=Settings())
+
+
+def log_call(calls: Path, prompt: str) -> None:
+    with calls.open("ab", buffering=0) as file:
+        line = {"pid": os.getpid(), "thread": threading.get_ident(), "prompt": prompt}
+        file.write(json.dumps(line).encode() + b"\n")
+
+
 def forks() -> None:
-    """Import everything once, then run ``main`` in a fork for each line of arguments on standard input.
+    """Import everything once, then run a batch in a fork for each line of arguments on standard input.
 
     A process that is killed ten times need not pay for its imports ten times. Writes the fork's pid, and when it has
     ended its exit code (negative: the signal).
     """
     import chromadb  # noqa: F401
+    import peft  # noqa: F401
+    import transformers  # noqa: F401
 
 
     for line in sys.stdin:
@@ -156,7 +180,8 @@ def forks() -> None:
         if pid == 0:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(2, 1)
-            main(*json.loads(line))
+            arguments = json.loads(line)
+            main(*arguments) if len(arguments) > 4 else embedded(*arguments)
             sys.exit(0)
         sys.stdout.write(f"{pid}\n")
         sys.stdout.flush()

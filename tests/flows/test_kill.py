@@ -22,6 +22,7 @@ from prefect.client.orchestration import get_client
 from ragpool.flows.home import prefect_home
 
 from ragpool.db import DATABASE_FILE
+from ragpool.models import Embedder
 
 PROGRAM = Path(scripted.__file__)
 KILLS = 10
@@ -87,15 +88,13 @@ def wait_for_lines(path: Path, count: int, alive: int) -> None:
     raise AssertionError(f"no {count} lines in {path.name}")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_killed_ten_times_and_resumed(
-    forks: Forks, store: Path, questions: Path, tmp_path: Path, workers: int
-) -> None:
+def test_killed_ten_times_and_resumed(forks: Forks, store: Path, questions: Path, tmp_path: Path) -> None:
+    workers = 2
     calm, calm_calls = tmp_path / "calm.jsonl", tmp_path / "calm_calls"
     forks.start(str(questions), str(store), str(calm), str(calm_calls), str(workers), "0.0")
     assert forks.ended() == 0, (tmp_path / "stderr").read_text()
 
-    rng = random.Random(workers)
+    rng = random.Random(7)
     out, calls = tmp_path / "answers.jsonl", tmp_path / "calls"
     arguments = (str(questions), str(store), str(out), str(calls), str(workers), "0.03")
     killed = 0
@@ -114,6 +113,32 @@ def test_killed_ten_times_and_resumed(
     assert forks.ended() == 0, (tmp_path / "stderr").read_text()
     assert what_matters(lines(out)) == what_matters(lines(calm))
     nothing_committed_was_repeated(lines(calls), lines(calm_calls), workers)
+    assert intact(store)
+
+
+@pytest.mark.model
+def test_the_shipped_models_killed_and_resumed(forks: Forks, tmp_path: Path, embedder: Embedder) -> None:
+    store = scripted.build_store(tmp_path / "store", embedder)
+    questions = scripted.write_questions(tmp_path / "questions.jsonl", 6)
+    calm, calm_calls = tmp_path / "calm.jsonl", tmp_path / "calm_calls"
+    forks.start(str(questions), str(store), str(calm), str(calm_calls))
+    assert forks.ended() == 0, (tmp_path / "stderr").read_text()
+
+    rng = random.Random(7)
+    out, calls = tmp_path / "answers.jsonl", tmp_path / "calls"
+    arguments = (str(questions), str(store), str(out), str(calls))
+    for _ in range(2):
+        pid = forks.start(*arguments)
+        wait_for_lines(calls, len(lines(calls)) + rng.randint(2, 5), pid)
+        time.sleep(rng.uniform(0.0, 0.5))
+        os.kill(pid, signal.SIGKILL)
+        assert forks.ended() == -signal.SIGKILL
+        assert intact(store)
+    forks.start(*arguments)
+    assert forks.ended() == 0, (tmp_path / "stderr").read_text()
+    assert what_matters(lines(out)) == what_matters(lines(calm))
+    assert len(lines(out)) == 6
+    nothing_committed_was_repeated(lines(calls), lines(calm_calls), 1)
     assert intact(store)
 
 
