@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from ragpool import prompts
 from ragpool.plan import adapter_folder, reply_usage
 from ragpool.types import Triple, Usage
+from ragpool.values import parse_date
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -34,6 +35,10 @@ PROMPTED_CONFIDENCE = 0.8  # a chat model gives no probability; its verified val
 Context = tuple[str, str]
 
 _WORD = re.compile(r"\w+")
+_DATES = re.compile(
+    r"(?:\d{1,2}(?:st|nd|rd|th)? (?:of )?[A-Z][a-z]+,? \d{3,4}|[A-Z][a-z]+ \d{1,2}(?:st|nd|rd|th)?,? \d{3,4}"
+    r"|[A-Z][a-z]+,? \d{4}|\b\d{4}\b)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,17 @@ def stands_in(value: str, contexts: Sequence[Context]) -> bool:
         return True
     return bool(wanted) and any(
         f" {wanted} " in f" {_words(part)} " for context in contexts for part in context
+    )
+
+
+def as_written(value: str, text: str) -> str | None:
+    """``value`` in the spelling of ``text``; the same date written in another order counts. None when not there."""
+    if stands_in(value, [("", text)]) and value.casefold() not in ("yes", "no"):
+        at = text.casefold().find(value.casefold())
+        return text[at : at + len(value)] if at >= 0 else value
+    date = parse_date(value)
+    return (
+        next((found for found in _DATES.findall(text) if parse_date(found) == date), None) if date else None
     )
 
 
@@ -137,10 +153,13 @@ class PromptedReader:
 
 
 def verified(value: str | None, confidence: float, contexts: Sequence[Context], usage: Usage) -> Reading:
-    """A reading whose value stands in the context; otherwise one without a value and with confidence 0."""
-    if value is None or not stands_in(value, contexts):
-        return Reading(None, 0.0, usage)
-    return Reading(value, confidence, usage)
+    """A reading whose value stands in the context; otherwise one without a value and with confidence 0.
+
+    A date that the model wrote in its own order becomes the context's.
+    """
+    if value is not None and not stands_in(value, contexts):
+        value = next((found for _, text in contexts if (found := as_written(value, text))), None)
+    return Reading(None, 0.0, usage) if value is None else Reading(value, confidence, usage)
 
 
 def _line(text: str) -> str:

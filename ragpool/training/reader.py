@@ -21,7 +21,7 @@ from ragpool.slots import (
     Calibration,
     parse_reading,
     reader_prompt,
-    stands_in,
+    verified,
 )
 from ragpool.training import lora, metrics
 from ragpool.training.cards import READER_CARD, write_card
@@ -70,10 +70,8 @@ def evaluate(files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int =
     written = model.complete_batch(prompts, adapter="reader", max_new_tokens=MAX_NEW_TOKENS)
     rows = []
     for (item, contexts, target), completion in zip(asked, written, strict=True):
-        value = parse_reading(completion.text)
-        if value is not None and not stands_in(value, contexts):
-            value = None
-        rows.append(Row(item, target, value, completion.logprob))
+        reading = verified(parse_reading(completion.text), 1.0, contexts, completion.usage)
+        rows.append(Row(item, target, reading.value, completion.logprob))
     figures, calibration = score(rows)
     text = json.dumps({"slope": calibration.slope, "offset": calibration.offset}) + "\n"
     (folder / "calibration.json").write_text(text, encoding="utf-8")

@@ -9,22 +9,17 @@ from dataclasses import dataclass
 
 from ragpool.distil import content_words
 from ragpool.plan import base_name, fill, plain, slots_in
-from ragpool.slots import NONE, Context, reader_prompt, stands_in, subquestion
+from ragpool.slots import NONE, Context, as_written, reader_prompt, stands_in, subquestion
 from ragpool.training.data import MUSIQUE, TWOWIKI, Paragraph, Record
 from ragpool.training.lora import Example
 from ragpool.training.plan import gold_plan
 from ragpool.types import Operation, Triple
-from ragpool.values import parse_date
 
 LOOKUP, FULL = "lookup", "full"
 
 NONE_SHARE = 0.24
 _LONGEST = 70  # words of a passage
 _WORD = re.compile(r"\w+")
-_DATES = re.compile(
-    r"(?:\d{1,2}(?:st|nd|rd|th)? (?:of )?[A-Z][a-z]+,? \d{3,4}|[A-Z][a-z]+ \d{1,2}(?:st|nd|rd|th)?,? \d{3,4}"
-    r"|[A-Z][a-z]+,? \d{4}|\b\d{4}\b)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +136,7 @@ def _twowiki(record: Record) -> Iterator[Item]:
                 continue
             order = (*paragraph.support, *range(len(paragraph.sentences)))
             found = next(
-                ((n, v) for n in order if (v := _as_written(step.answer, paragraph.sentences[n]))), None
+                ((n, v) for n in order if (v := as_written(step.answer, paragraph.sentences[n]))), None
             )
             if found:
                 query = subquestion(Triple(spoken.get(key, step.subject), step.relation, "?1"))
@@ -203,7 +198,7 @@ def _full(record: Record) -> Iterator[Item]:
     texts = [(record.paragraphs[i].title, " ".join(record.paragraphs[i].sentences[n] for n in s))
              for i, s in zip(needed, sentences, strict=True)]  # fmt: skip
     for answer in record.answers:
-        written = next((v for _, text in texts if (v := _as_written(answer, text))), None)
+        written = next((v for _, text in texts if (v := as_written(answer, text))), None)
         if written is None and stands_in(answer, texts):
             written = answer
         if written is not None:
@@ -218,17 +213,6 @@ def _full(record: Record) -> Iterator[Item]:
                 holding[-1] if holding else needed[-1],
             )
             return
-
-
-def _as_written(value: str, sentence: str) -> str | None:
-    """``value`` in the sentence's own spelling; the same date in another order counts."""
-    if stands_in(value, [("", sentence)]) and value.casefold() not in ("yes", "no"):
-        at = sentence.casefold().find(value.casefold())
-        return sentence[at : at + len(value)] if at >= 0 else value
-    date = parse_date(value)
-    if date is not None and re.search(r"\d", value):
-        return next((text for text in _DATES.findall(sentence) if parse_date(text) == date), None)
-    return None
 
 
 def _distilled(paragraph: Paragraph, must: Sequence[int], wanted: frozenset[str], rng: random.Random) -> str:
