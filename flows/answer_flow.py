@@ -179,5 +179,3 @@ async def _mark_crashed(client: PrefectClient, own: UUID, tag: str) -> None:
         for task in tasks:
             await client.set_task_run_state(task.id, Crashed(message=message), force=True)
     await client.update_flow_run(own, tags={*flow_run.tags, tag})
-
-

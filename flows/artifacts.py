@@ -63,9 +63,13 @@ async def publish(batch: Batch) -> None:
     await acreate_table_artifact([table_row(line) for line in shown], artifact_key(batch, "answers"), where)
     image = await asyncio.to_thread(picture, lines) if lines else ""
     text = report(batch.work.job, batch.work.total, lines, batch.failed, image)
-    await acreate_markdown_artifact(text, artifact_key(batch, "report"), f"Report of the batch {batch.work.job}")
+    await acreate_markdown_artifact(
+        text, artifact_key(batch, "report"), f"Report of the batch {batch.work.job}"
+    )
     if image:  # once more by itself: some viewers of Markdown show no data URIs
-        await acreate_image_artifact(image, artifact_key(batch, "picture"), f"The batch {batch.work.job} at a glance")
+        await acreate_image_artifact(
+            image, artifact_key(batch, "picture"), f"The batch {batch.work.job} at a glance"
+        )
 
 
 def artifact_key(batch: Batch, kind: str) -> str:
@@ -93,7 +97,12 @@ def report(
     job: str, total: int, lines: Sequence[Line], failed: Sequence[tuple[str, str]], image: str = ""
 ) -> str:
     """The report as Markdown; ``image`` is the address of its picture."""
-    parts = [f"# Batch {job}", "", f"{len(lines)} answers in the file, {total} questions asked, {len(failed)} failed.", ""]
+    parts = [
+        f"# Batch {job}",
+        "",
+        f"{len(lines)} answers in the file, {total} questions asked, {len(failed)} failed.",
+        "",
+    ]
     if lines:
         usage = {key: sum(line["usage"][key] for line in lines) for key in lines[0]["usage"]}
         seconds = sorted(line["seconds"] for line in lines)
@@ -103,7 +112,10 @@ def report(
             *_markdown_table(
                 ("cost", "sum", "a question"),
                 [
-                    *((name.replace("_", " "), f"{n:,}", f"{n / len(lines):,.1f}") for name, n in usage.items()),
+                    *(
+                        (name.replace("_", " "), f"{n:,}", f"{n / len(lines):,.1f}")
+                        for name, n in usage.items()
+                    ),
                     ("seconds", f"{sum(seconds):,.1f}", f"{seconds[len(seconds) // 2]:.2f} (median)"),
                 ],
             ),

@@ -55,7 +55,9 @@ class Batch:
     retry_delays: Sequence[float] | None = None  # seconds; None: the task's own
     stop: threading.Event = field(default_factory=threading.Event)
     answered: dict[str, Answer] = field(default_factory=dict)
-    errors: dict[str, Exception] = field(default_factory=dict)  # the last one of each question that has no answer
+    errors: dict[str, Exception] = field(
+        default_factory=dict
+    )  # the last one of each question that has no answer
     flow_run_id: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -114,7 +116,12 @@ def job_name(out: Path) -> str:
 
 @contextmanager
 def opened_work(
-    questions: Path, store: Path, out: Path, settings: Settings, job: str | None = None, limit: int | None = None
+    questions: Path,
+    store: Path,
+    out: Path,
+    settings: Settings,
+    job: str | None = None,
+    limit: int | None = None,
 ) -> Iterator[Work]:
     """Read the questions, take the right to write ``out``, and find what is left to do.
 
@@ -139,7 +146,11 @@ def reason(error: BaseException) -> str:
     """An error as one line."""
     text = " ".join(str(error).split())
     name = type(error).__name__
-    return text if text and type(error).__module__.startswith("ragpool.") else f"{name}: {text}"[:500].rstrip(": ")
+    return (
+        text
+        if text and type(error).__module__.startswith("ragpool.")
+        else f"{name}: {text}"[:500].rstrip(": ")
+    )
 
 
 def _unanswered(
@@ -174,7 +185,9 @@ def _writing(store: Path, out: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=1)
     except Timeout as error:
-        raise StoreLockedError(f"another batch is writing {out}: wait until it is done, or stop it") from error
+        raise StoreLockedError(
+            f"another batch is writing {out}: wait until it is done, or stop it"
+        ) from error
     try:
         yield
     finally:

@@ -84,7 +84,11 @@ class LocalServer:
         script = Path(__file__).with_name("local_server.py")
         with self._log_file.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", str(script)],  # -P: no file of the working folder is taken for a module
+                [
+                    sys.executable,
+                    "-P",
+                    str(script),
+                ],  # -P: no file of the working folder is taken for a module
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

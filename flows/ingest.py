@@ -59,7 +59,9 @@ class Counter:
     retry_jitter_factor=0.5,
     retry_condition_fn=worth_a_retry,
 )
-def index_sources(sources: list[str], store: str, config: str | None, prune: bool, counter: Counter) -> Report:
+def index_sources(
+    sources: list[str], store: str, config: str | None, prune: bool, counter: Counter
+) -> Report:
     """Index what is new or changed. Returns the report of ``ragpool index --json``."""
     settings = Settings.load(Path(config) if config else None)
     failed: list[LoadError] = []
@@ -76,7 +78,9 @@ def index_sources(sources: list[str], store: str, config: str | None, prune: boo
 
 
 @flow(name="ingest", flow_run_name="{store}")
-async def ingest(sources: list[str], store: str, config: str | None = None, prune: bool = False) -> State[Any]:
+async def ingest(
+    sources: list[str], store: str, config: str | None = None, prune: bool = False
+) -> State[Any]:
     """Index files, folders and http(s) addresses; only what changed is embedded again.
 
     ``config`` is a settings file; ``prune`` takes out documents that are not among the sources. The run ends Failed
@@ -85,7 +89,13 @@ async def ingest(sources: list[str], store: str, config: str | None = None, prun
     counter = Counter()
     progress = await acreate_progress_artifact(0.0, "ingest-progress", store)
     with ThreadPoolTaskRunner[Any](max_workers=1) as runner:
-        parameters = {"sources": sources, "store": store, "config": config, "prune": prune, "counter": counter}
+        parameters = {
+            "sources": sources,
+            "store": store,
+            "config": config,
+            "prune": prune,
+            "counter": counter,
+        }
         indexing = asyncio.wrap_future(runner.submit(index_sources, parameters).wrapped_future)
         while not (await asyncio.wait({indexing}, timeout=2.0))[0]:
             await aupdate_progress_artifact(progress, counter.percent, counter.text)
@@ -96,7 +106,11 @@ async def ingest(sources: list[str], store: str, config: str | None = None, prun
     await aupdate_progress_artifact(progress, 100.0, f"{report['total_documents']} documents in {store}")
     rows = [{"source": item["source"], "result": item["reason"]} for item in report["failed"]]
     counts = {key: value for key, value in report.items() if isinstance(value, int)}
-    await acreate_table_artifact([*({"source": key, "result": n} for key, n in counts.items()), *rows], "ingest-report")
+    await acreate_table_artifact(
+        [*({"source": key, "result": n} for key, n in counts.items()), *rows], "ingest-report"
+    )
     if rows:
         return Failed(message=f"{len(rows)} sources could not be read, {report['added']} documents added")
-    return Completed(message=f"{report['total_documents']} documents in {report['total_passages']} passages", data=report)
+    return Completed(
+        message=f"{report['total_documents']} documents in {report['total_passages']} passages", data=report
+    )

@@ -93,7 +93,9 @@ class AnswersFile:
             )
         asked = self._questions.get(identifier)
         if asked is not None and asked != value["question"]:
-            raise InputError(f"{place} answers another question under the id {identifier}; name another file with --out")
+            raise InputError(
+                f"{place} answers another question under the id {identifier}; name another file with --out"
+            )
         self.done.add(identifier)
 
     def _repair(self, whole: int) -> None:

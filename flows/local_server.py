@@ -26,7 +26,11 @@ def main() -> None:
 
     server = uvicorn.Server(
         uvicorn.Config(
-            "prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on", access_log=False
+            "prefect.server.api.server:create_app",
+            factory=True,
+            log_level="error",
+            lifespan="on",
+            access_log=False,
         )
     )
     threading.Thread(target=_stop_with_parent, args=(server,), daemon=True).start()

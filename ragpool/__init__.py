@@ -22,7 +22,7 @@ _PUBLIC = {
     "RagpoolError": "ragpool.errors",
 }
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - the names are strings, checked by the tests
+__all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
     from ragpool.errors import RagpoolError as RagpoolError

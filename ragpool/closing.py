@@ -121,7 +121,11 @@ class SlotCloser:
             for sentence in sentences:
                 if fold(reading.value) in fold(sentence):
                     return Binding(
-                        lookup.object, reading.value, candidate.evidence.passage_id, sentence, reading.confidence
+                        lookup.object,
+                        reading.value,
+                        candidate.evidence.passage_id,
+                        sentence,
+                        reading.confidence,
                     )
         return None
 

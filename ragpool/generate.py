@@ -132,7 +132,9 @@ def _locate(
     """
     if fold(value) in ("yes", "no"):
         named = [
-            (e, s) for e, s in zip(shown, ranked, strict=True) if overlap(content_words(e.title), content_words(question.text)) == 1
+            (e, s)
+            for e, s in zip(shown, ranked, strict=True)
+            if overlap(content_words(e.title), content_words(question.text)) == 1
         ]
         leading = [(e, max(s, key=lambda one: one.score)) for e, s in named if s]
         return [("", e.passage_id, sentence.text) for e, sentence in leading[:2]]
@@ -168,7 +170,9 @@ def _cite(sources: Sequence[tuple[str, str, str]], context: Sequence[Evidence]) 
         evidence = by_id[passage_id]
         verbatim = quote in evidence.text
         supported = verbatim and (not value or supports(f"{evidence.title} {quote}", value))
-        citations[passage_id] = Citation(number[passage_id], evidence.document_id, passage_id, quote, supported)
+        citations[passage_id] = Citation(
+            number[passage_id], evidence.document_id, passage_id, quote, supported
+        )
     return tuple(citations.values())
 
 
@@ -227,7 +231,9 @@ def check(text: str, question: Question, context: Sequence[Evidence], distiller:
     for claim in (c for c in claims if c.strip()):
         words = _MARKER.sub("", claim).strip(" .,;\n")
         markers = [int(m) for m in _MARKER.findall(claim) if 1 <= int(m) <= len(context)]
-        quotes = {m: _best_quote(f"{question.text} {words}", words, context[m - 1], distiller) for m in markers}
+        quotes = {
+            m: _best_quote(f"{question.text} {words}", words, context[m - 1], distiller) for m in markers
+        }
         together = " ".join(f"{context[m - 1].title} {q}" for m, q in quotes.items())
         yes_or_no = fold(words) in ("yes", "no")
         supported = bool(markers) and (yes_or_no or supports(f"{together} {question.text}", words))

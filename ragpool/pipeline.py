@@ -61,7 +61,9 @@ class Steps:
     prompts: Mapping[str, str] = field(default_factory=dict)
 
 
-def run(pool: Pool, steps: Steps, settings: Settings, cancelled: Cancelled = lambda: False) -> Iterator[Event]:
+def run(
+    pool: Pool, steps: Steps, settings: Settings, cancelled: Cancelled = lambda: False
+) -> Iterator[Event]:
     """Answer the pool's question, from the last committed step on. The last event is always Answered.
 
     Raises what a step raises (RagpoolError and the model's own); what was committed stays, and a second ``run``
@@ -229,7 +231,9 @@ class _Run:
 
     def _answer(self, reason: StopReason) -> Iterator[Event]:
         begun = time.monotonic()
-        judgement = self.pool.judgements[-1][1] if self.pool.judgements else Judgement(False, 0.0, judge="none")
+        judgement = (
+            self.pool.judgements[-1][1] if self.pool.judgements else Judgement(False, 0.0, judge="none")
+        )
         given = self._packed(judgement)
         draft, usage = abstention(), Usage()
         if reason is not StopReason.CANCELLED and not self._hopeless(judgement):

@@ -16,9 +16,12 @@ _SIGNS = {
         r"\byou are (?:now|no longer)\b.{0,60}\b(?:assistant|model|ai|bot|system|mode)\b", re.DOTALL
     ),
     "asks for the prompt": re.compile(
-        r"\b(?:reveal|print|repeat|output|show|leak)\b.{0,30}\b(?:system prompt|your (?:prompt|instructions))\b", re.DOTALL
+        r"\b(?:reveal|print|repeat|output|show|leak)\b.{0,30}\b(?:system prompt|your (?:prompt|instructions))\b",
+        re.DOTALL,
     ),
-    "imitates the prompt's own marks": re.compile(r"<\|(?:im_start|im_end|system|user|assistant|endoftext)\|>|\[/?inst\]|<<<[0-9a-f]{8,}"),
+    "imitates the prompt's own marks": re.compile(
+        r"<\|(?:im_start|im_end|system|user|assistant|endoftext)\|>|\[/?inst\]|<<<[0-9a-f]{8,}"
+    ),
     "dictates the answer": re.compile(
         r"\b(?:answer|respond|reply) (?:only |always |exactly )*with\b.{0,60}\b(?:regardless|no matter|instead|and nothing else)\b",
         re.DOTALL,

@@ -32,7 +32,9 @@ class RagPool:
     Safe to use from several threads; one process writes documents at a time. Models load at the first question.
     """
 
-    def __init__(self, folder: Path, settings: Settings, index: Index, chat: BaseChatModel | None = None) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings, index: Index, chat: BaseChatModel | None = None
+    ) -> None:
         self.folder = folder
         self.settings = settings
         self.index = index

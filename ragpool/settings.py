@@ -120,7 +120,9 @@ class Settings(BaseSettings):
 
     effort: Effort = "medium"
     method: Method = "ragpool"
-    database_url: str | None = None  # None: SQLite in the store folder; postgresql+psycopg://... for a shared one
+    database_url: str | None = (
+        None  # None: SQLite in the store folder; postgresql+psycopg://... for a shared one
+    )
     models: ModelSettings = ModelSettings()
     index: IndexSettings = IndexSettings()
     retrieve: RetrieveSettings = RetrieveSettings()

@@ -105,7 +105,9 @@ def _stands_in(word: str, present: set[str]) -> bool:
     return word in present or word.removesuffix("s") in present or f"{word}s" in present
 
 
-def _ordered_keys(operation: Operation, values: Sequence[str]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+def _ordered_keys(
+    operation: Operation, values: Sequence[str]
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     if operation in (Operation.EARLIER, Operation.LATER):
         first, second = parse_date(values[0]), parse_date(values[1])
         if first is None or second is None:

@@ -77,7 +77,9 @@ class PatternReader:
     def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
         self.queries.append(query)
         subject, _, relation = query.rstrip("?").rpartition(", ")
-        said = re.compile(rf"{re.escape(relation)} of {re.escape(subject)} (?:was|is) (?:the )?([^.]+)\.", re.IGNORECASE)
+        said = re.compile(
+            rf"{re.escape(relation)} of {re.escape(subject)} (?:was|is) (?:the )?([^.]+)\.", re.IGNORECASE
+        )
         for _, text in contexts:
             if found := said.search(text):
                 return Reading(found.group(1), 0.9, Usage(1, 50, 5))
@@ -90,7 +92,9 @@ def settings(**overrides: object) -> Settings:
 
 
 @contextmanager
-def family(folder: Path, chosen: Settings | None = None, documents: Sequence[Document] = DOCUMENTS) -> Iterator[Index]:
+def family(
+    folder: Path, chosen: Settings | None = None, documents: Sequence[Document] = DOCUMENTS
+) -> Iterator[Index]:
     """An open index of the small world."""
     with Index.open(folder, chosen or settings(), create=True, embedder=HashEmbedder()) as index:
         index.add(documents)
@@ -117,7 +121,9 @@ def steps(index: Index, chosen: Settings | None = None, **parts: object) -> Step
     )
 
 
-def open_pool(index: Index, question: str, *, job: str = "", method: str = "ragpool", scope: str | None = None) -> Pool:
+def open_pool(
+    index: Index, question: str, *, job: str = "", method: str = "ragpool", scope: str | None = None
+) -> Pool:
     """A run's pool in the index's own database."""
     return PoolStore(index.database).open_run(
         question_id=question,

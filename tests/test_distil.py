@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from fakes import HashEmbedder
 from family import DOCUMENTS
@@ -22,7 +24,10 @@ def distiller() -> Distiller:
 def test_the_sentence_that_bears_on_the_query_is_kept_beside_the_first(distiller: Distiller) -> None:
     text = "Alda Brenn was a weaver. She kept bees. The mother of Alda Brenn was Cora Vell. It rained a lot there."
     [spans] = distiller.distil("mother of Alda Brenn", [passage(text)], keep=2)
-    assert [text[s.start : s.end] for s in spans] == ["Alda Brenn was a weaver.", "The mother of Alda Brenn was Cora Vell."]
+    assert [text[s.start : s.end] for s in spans] == [
+        "Alda Brenn was a weaver.",
+        "The mother of Alda Brenn was Cora Vell.",
+    ]
 
 
 def test_an_empty_passage_has_no_sentences(distiller: Distiller) -> None:
@@ -44,7 +49,7 @@ def test_spans_are_verbatim_in_order_and_no_more_than_asked_for(text: str, keep:
     [spans] = Distiller(HashEmbedder()).distil("some words", [passage(text)], keep=keep)
     assert len(spans) <= keep
     assert all(0 <= s.start < s.end <= len(text) for s in spans)
-    assert all(a.end <= b.start for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a.end <= b.start for a, b in itertools.pairwise(spans))
     assert bool(spans) == bool(text.strip())
 
 

@@ -25,7 +25,9 @@ CONTEXT = [
     passage("Alda Brenn", "The mother of Alda Brenn was Cora Vell."),
     passage("Cora Vell", "Cora Vell was born at Port Ennis in 1801. She had 3 ships."),
 ]
-PLAN = parse_plan("Alda Brenn | mother | ?1\n?1 | birthplace | ?2", "Where was the mother of Alda Brenn born?")
+PLAN = parse_plan(
+    "Alda Brenn | mother | ?1\n?1 | birthplace | ?2", "Where was the mother of Alda Brenn born?"
+)
 assert PLAN is not None
 BINDINGS = (
     Binding("?1", "Cora Vell", "Alda Brenn", "The mother of Alda Brenn was Cora Vell.", 0.9),

@@ -5,7 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from family import BORN, DOCUMENTS, HUSBAND, RIVER, SAME, PatternReader, PlanBook, family, open_pool, settings, steps
+from family import (
+    BORN,
+    DOCUMENTS,
+    HUSBAND,
+    RIVER,
+    SAME,
+    PatternReader,
+    PlanBook,
+    family,
+    open_pool,
+    settings,
+    steps,
+)
 
 from ragpool.errors import ModelError, TransientModelError
 from ragpool.events import Answered, Event, Judged, Pooled, Refined, Retrieved, Started, Stopped, Token
@@ -62,7 +74,9 @@ class TestAnswers:
         assert all(c.quote in texts[c.document_id] for c in answer.citations)
         assert all(s in e.text for e in answer.evidence for s in e.sentences)
 
-    def test_the_evidence_given_to_the_generator_begins_with_what_closed_the_slots(self, index: Index) -> None:
+    def test_the_evidence_given_to_the_generator_begins_with_what_closed_the_slots(
+        self, index: Index
+    ) -> None:
         answer = answer_of(ask(index, BORN))
         assert [e.document_id for e in answer.evidence[:2]] == ["alda", "cora"]
 

@@ -86,7 +86,7 @@ def test_what_no_pattern_accounts_for_is_left_to_a_model(question: str) -> None:
 
 
 phrase = st.sampled_from(
-    "Who What When Are Do is was the of film Ann's Pell Orr (Film) , ? ' or and same country born die father director both".split()  # noqa: SIM905
+    "Who What When Are Do is was the of film Ann's Pell Orr (Film) , ? ' or and same country born die father director both".split()
 )
 
 

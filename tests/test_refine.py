@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-
 import pytest
 from fakes import HashEmbedder
 from family import DOCUMENTS
@@ -19,7 +18,9 @@ def evidence(document: Document, round: int = 0) -> Evidence:
 
 
 BY_ID = {d.id: d for d in DOCUMENTS}
-QUESTION = parse_plan("Alda Brenn | mother | ?1\n?1 | birthplace | ?2", "Where was the mother of Alda Brenn born?")
+QUESTION = parse_plan(
+    "Alda Brenn | mother | ?1\n?1 | birthplace | ?2", "Where was the mother of Alda Brenn born?"
+)
 assert QUESTION is not None
 MOTHER = Binding("?1", "Cora Vell", "alda", "The mother of Alda Brenn was Cora Vell.", 0.9)
 GAP = Gap("Cora Vell, birthplace", Triple("Cora Vell", "birthplace", "?2"))
@@ -44,11 +45,19 @@ class TestTitleIndex:
 
     @given(st.text(max_size=200))
     def test_any_text(self, text: str) -> None:
-        assert set(self.titles.named_in(text)) <= {"Port Ennis", "Ennis", "Cora Vell (pilot)", "The Lark", "it"}
+        assert set(self.titles.named_in(text)) <= {
+            "Port Ennis",
+            "Ennis",
+            "Cora Vell (pilot)",
+            "The Lark",
+            "it",
+        }
 
 
 class TestRefine:
-    def refine(self, distiller: Distiller, asked: set[str], judgement: Judgement, pool: list[Evidence]) -> list[str]:
+    def refine(
+        self, distiller: Distiller, asked: set[str], judgement: Judgement, pool: list[Evidence]
+    ) -> list[str]:
         refiner = Refiner(distiller, TitleIndex([d.title for d in DOCUMENTS]))
         assert QUESTION is not None
         return [q.text for q in refiner.refine(QUESTION, judgement, pool, lambda text: text in asked)]
@@ -109,7 +118,8 @@ class TestPack:
     @given(st.lists(st.integers(0, 40), max_size=12), st.integers(0, 120), st.integers(1, 8))
     def test_within_budget_in_order_and_greedy(self, sizes: list[int], budget: int, most: int) -> None:
         pool = [
-            Evidence(str(n), str(n), "t", "w " * size, (Span(0, 2 * size),), 0, "q", 1.0) for n, size in enumerate(sizes)
+            Evidence(str(n), str(n), "t", "w " * size, (Span(0, 2 * size),), 0, "q", 1.0)
+            for n, size in enumerate(sizes)
         ]
         given_ = pack(pool, max_passages=most, budget=budget, count=lambda text: len(text.split()))
         costs = [1 + sizes[int(e.passage_id)] for e in given_]
@@ -125,5 +135,3 @@ class TestPack:
         question = Question("Where was Cora Vell born?")
         pool = [evidence(d) for d in DOCUMENTS]
         assert order(question, (), pool, Distiller(HashEmbedder()))[0].passage_id == "cora"
-
-

@@ -53,7 +53,9 @@ def test_a_job_answers_a_question_once(rag: RagPool) -> None:
 def test_runs_of_a_scope_share_evidence(rag: RagPool) -> None:
     first = rag.ask(question("Ardona"), scope="talk")
     second = rag.ask(question("Ardona"), scope="talk")
-    assert {e.passage_id for e in rag.pools.pool(second.run_id).admitted} >= {e.passage_id for e in first.evidence}
+    assert {e.passage_id for e in rag.pools.pool(second.run_id).admitted} >= {
+        e.passage_id for e in first.evidence
+    }
     assert rag.pools.pool(second.run_id).scope == "talk"
 
 

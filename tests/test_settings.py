@@ -27,7 +27,12 @@ def test_the_later_source_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "ragpool.toml").write_text('effort = "low"\n[retrieve]\nk = 4\ngap_k = 2\n')
     monkeypatch.setenv("RAGPOOL_RETRIEVE__K", "5")
     loaded = Settings.load(retrieve={"rrf_k": 30})
-    assert (loaded.effort, loaded.retrieve.k, loaded.retrieve.gap_k, loaded.retrieve.rrf_k) == ("low", 5, 2, 30)
+    assert (loaded.effort, loaded.retrieve.k, loaded.retrieve.gap_k, loaded.retrieve.rrf_k) == (
+        "low",
+        5,
+        2,
+        30,
+    )
 
 
 def test_a_typo_in_the_file_and_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,9 +61,16 @@ def test_effort_is_the_dial_and_limits_lie_over_it() -> None:
 
 def test_the_hash_changes_with_answers_not_with_machines_or_secrets() -> None:
     base = Settings.load().config_hash()
-    same = Settings.load(models={"threads": 1, "device": "cpu", "api_key": "s"}, database_url="sqlite:///x.db")
+    same = Settings.load(
+        models={"threads": 1, "device": "cpu", "api_key": "s"}, database_url="sqlite:///x.db"
+    )
     assert same.config_hash() == base
-    for other in ({"effort": "high"}, {"retrieve": {"k": 3}}, {"models": {"temperature": 0.5}}, {"method": "single"}):
+    for other in (
+        {"effort": "high"},
+        {"retrieve": {"k": 3}},
+        {"models": {"temperature": 0.5}},
+        {"method": "single"},
+    ):
         assert Settings.load(**other).config_hash() != base
 
 

@@ -94,5 +94,7 @@ def test_calibration_is_a_rising_curve(tmp_path: Path) -> None:
 
 def test_a_date_in_another_order_becomes_the_one_that_stands_there() -> None:
     chat = FakeListChatModel(responses=["May 4, 1921"])
-    reading = PromptedReader(chat).read("Bo Reed, date of birth?", [("Bo Reed", "Bo Reed (4 May 1921 – 1990) ran.")])
+    reading = PromptedReader(chat).read(
+        "Bo Reed, date of birth?", [("Bo Reed", "Bo Reed (4 May 1921 – 1990) ran.")]
+    )
     assert reading.value == "4 May 1921"

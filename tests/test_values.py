@@ -67,7 +67,9 @@ class TestCompare:
             (Operation.LARGER, ["3"]),
         ],
     )
-    def test_what_the_values_do_not_decide_is_not_decided(self, operation: Operation, values: list[str]) -> None:
+    def test_what_the_values_do_not_decide_is_not_decided(
+        self, operation: Operation, values: list[str]
+    ) -> None:
         assert compare(operation, ["a", "b"], values) is None
 
     @given(st.integers(1, 10**6), st.integers(1, 10**6))

@@ -25,7 +25,14 @@ OCCUPATIONS = {
     "diplomat": 8,
     "architect": 8,
 }
-RIGS = {"barque": (34, 52), "brig": (24, 33), "schooner": (22, 38), "whaler": (28, 37), "paddle steamer": (41, 66), "packet ship": (30, 45)}
+RIGS = {
+    "barque": (34, 52),
+    "brig": (24, 33),
+    "schooner": (22, 38),
+    "whaler": (28, 37),
+    "paddle steamer": (41, 66),
+    "packet ship": (30, 45),
+}
 
 
 class Builder:
@@ -49,7 +56,9 @@ class Builder:
     def date(self, low: int, high: int) -> Date:
         return Date(self.rng.randint(low, high), self.rng.randint(1, 12), self.rng.randint(1, 28))
 
-    def pick(self, pool: list[Entity], test: Callable[[Entity], bool] = lambda e: True, spread: str = "") -> Entity:
+    def pick(
+        self, pool: list[Entity], test: Callable[[Entity], bool] = lambda e: True, spread: str = ""
+    ) -> Entity:
         """A random entity that passes `test`; with `spread`, one of those picked least often under that word."""
         fits = [e for e in pool if test(e)]
         if not fits:
@@ -119,7 +128,14 @@ class Builder:
                 )
 
     def schools(self) -> None:
-        forms = ["{} College", "{} Grammar School", "{} Academy", "{} Hall", "{} Institute", "{} School of Navigation"]
+        forms = [
+            "{} College",
+            "{} Grammar School",
+            "{} Academy",
+            "{} Hall",
+            "{} Institute",
+            "{} School of Navigation",
+        ]
         for i in range(13):
             self.add(
                 "school",
@@ -158,7 +174,11 @@ class Builder:
         everyone = self.world.of("person")
         for person in everyone:
             year = person.year("birth") + 20
-            teachers = [p for p in everyone if p is not person and active(year, 32, 70)(p) and p.facts.get("teacher") is not person]
+            teachers = [
+                p
+                for p in everyone
+                if p is not person and active(year, 32, 70)(p) and p.facts.get("teacher") is not person
+            ]
             if teachers and self.rng.random() < 0.5:
                 person.facts["teacher"] = self.pick(teachers, spread="teacher")
         self.rng.shuffle(everyone)
@@ -170,15 +190,38 @@ class Builder:
         surnames = sorted({p.name.split()[-1] for p in self.world.of("person")})
         firms = self.maker.some(names.FIRMS, 11)
         plan = [
-            ("shipyard", 9, ["{0} Yard", "{0} & {1}, Shipbuilders", "{2} Yard"], ("shipbuilder", "engineer", "sea captain")),
-            ("publishing house", 7, ["{2} Press", "{0} & {1}, Printers", "{0} Press"], ("printer", "poet", "historian", "merchant")),
-            ("engineering firm", 6, ["{0} Works", "{0} & {1}, Engineers", "{2} Foundry"], ("engineer", "architect")),
-            ("shipping line", 6, ["{2} Line", "{0} Packet Company", "{0} Line"], ("merchant", "sea captain", "diplomat")),
+            (
+                "shipyard",
+                9,
+                ["{0} Yard", "{0} & {1}, Shipbuilders", "{2} Yard"],
+                ("shipbuilder", "engineer", "sea captain"),
+            ),
+            (
+                "publishing house",
+                7,
+                ["{2} Press", "{0} & {1}, Printers", "{0} Press"],
+                ("printer", "poet", "historian", "merchant"),
+            ),
+            (
+                "engineering firm",
+                6,
+                ["{0} Works", "{0} & {1}, Engineers", "{2} Foundry"],
+                ("engineer", "architect"),
+            ),
+            (
+                "shipping line",
+                6,
+                ["{2} Line", "{0} Packet Company", "{0} Line"],
+                ("merchant", "sea captain", "diplomat"),
+            ),
             ("instrument workshop", 3, ["{0} & {1}, Opticians", "{0} Workshop"], ("instrument maker",)),
         ]
         for label, count, forms, trades in plan:
             for i in range(count):
-                founder = self.pick(self.world.people(*trades), lambda p: not self.world.holders("company", "founder", p) and p.year("birth") < 1795)
+                founder = self.pick(
+                    self.world.people(*trades),
+                    lambda p: not self.world.holders("company", "founder", p) and p.year("birth") < 1795,
+                )
                 birth = founder.year("birth")
                 form, taken, name = forms[i % len(forms)], {c.name for c in self.world.of("company")}, ""
                 while not name or name in taken:
@@ -196,7 +239,11 @@ class Builder:
                 )
 
     def firm(self, label: str, year: int, spread: str = "") -> Entity:
-        return self.pick([c for c in self.world.of("company") if c.label == label], lambda c: c.year("founded") < year, spread)
+        return self.pick(
+            [c for c in self.world.of("company") if c.label == label],
+            lambda c: c.year("founded") < year,
+            spread,
+        )
 
     def first_year(self, label: str) -> int:
         """A year in which at least three firms of this label are at work."""
@@ -218,14 +265,18 @@ class Builder:
                 tons=f"{self.whole(140, 980)} tons",
             )
             if self.rng.random() < 0.35:
-                ship.facts["honours"] = self.pick(self.world.of("person"), lambda p: p.year("birth") + 40 < launch.year, "honours")
+                ship.facts["honours"] = self.pick(
+                    self.world.of("person"), lambda p: p.year("birth") + 40 < launch.year, "honours"
+                )
 
     def commands(self) -> None:
         """Who commanded which ship: the home is the person's article."""
         free = self.world.of("ship")
         candidates = [
             *self.world.people("sea captain"),
-            *self.rng.sample(self.world.people("naturalist", "diplomat", "novelist", "poet", "engineer", "merchant"), 16),
+            *self.rng.sample(
+                self.world.people("naturalist", "diplomat", "novelist", "poet", "engineer", "merchant"), 16
+            ),
         ]
         for person in candidates:
             birth, death = person.year("birth"), person.year("death")
@@ -234,10 +285,15 @@ class Builder:
                 ship = self.rng.choice(fits)
                 free.remove(ship)
                 begin = max(ship.year("launched"), birth + 29) + self.rng.randint(0, 3)
-                person.facts.update(ship=ship, cmd_from=str(begin), cmd_to=str(begin + self.rng.randint(2, 6)))
+                person.facts.update(
+                    ship=ship, cmd_from=str(begin), cmd_to=str(begin + self.rng.randint(2, 6))
+                )
 
     def lighthouses(self) -> None:
-        start, forms = self.first_year("engineering firm"), ["{} Rock Lighthouse", "{} Point Light", "{} Head Lighthouse", "{} Island Light"]
+        start, forms = (
+            self.first_year("engineering firm"),
+            ["{} Rock Lighthouse", "{} Point Light", "{} Head Lighthouse", "{} Island Light"],
+        )
         for i, rock in enumerate(self.maker.some(names.ROCKS, 21)):
             lit = self.date(max(start, 1790), 1860)
             self.add(
@@ -247,7 +303,11 @@ class Builder:
                 near=self.town("near"),
                 lit=lit,
                 height=self.metres(14, 52),
-                designer=self.pick(self.world.people("engineer", "architect", "sea captain", "instrument maker"), active(lit.year), "design"),
+                designer=self.pick(
+                    self.world.people("engineer", "architect", "sea captain", "instrument maker"),
+                    active(lit.year),
+                    "design",
+                ),
                 contractor=self.firm("engineering firm", lit.year, "contract"),
                 steps=self.whole(61, 298),
             )
@@ -262,7 +322,11 @@ class Builder:
                 town=self.town("museum"),
                 opened=opened,
                 objects=self.whole(700, 19_000),
-                architect=self.pick(self.world.people("architect", "engineer"), active(opened.year, 26, 70), "museum-architect"),
+                architect=self.pick(
+                    self.world.people("architect", "engineer"),
+                    active(opened.year, 26, 70),
+                    "museum-architect",
+                ),
             )
 
     def instruments(self) -> None:
@@ -297,7 +361,9 @@ class Builder:
         commanders = [p for p in writers if "ship" in p.facts]
         for i, name in enumerate(self.titles[:33]):
             out = self.date(start, 1864)
-            pool = commanders if i % 3 == 0 and any(active(out.year, 27, 68)(p) for p in commanders) else writers
+            pool = (
+                commanders if i % 3 == 0 and any(active(out.year, 27, 68)(p) for p in commanders) else writers
+            )
             author = self.pick(pool, active(out.year, 27, 68), "author")
             self.add(
                 "book",
@@ -320,7 +386,9 @@ class Builder:
                 composer=self.pick(self.world.people("composer"), active(first.year, 24, 70), "compose"),
                 premiere=first,
                 town=self.town("opera"),
-                libretto=self.pick(self.world.people("poet", "novelist", "historian"), active(first.year, 22, 72), "libretto"),
+                libretto=self.pick(
+                    self.world.people("poet", "novelist", "historian"), active(first.year, 22, 72), "libretto"
+                ),
                 acts=self.rng.choice(["two", "three", "four", "five"]),
             )
 
@@ -337,18 +405,27 @@ class Builder:
                 place=self.town("treaty"),
                 party=one,
                 other_party=two,
-                mediator=self.pick(self.world.people("diplomat", "merchant", "sea captain"), active(signed.year, 32, 72), "mediate"),
+                mediator=self.pick(
+                    self.world.people("diplomat", "merchant", "sea captain"),
+                    active(signed.year, 32, 72),
+                    "mediate",
+                ),
                 articles=self.whole(9, 64),
             )
 
     def expeditions(self) -> None:
-        first, captains = self.first_year("shipping line"), [p for p in self.world.of("person") if "ship" in p.facts]
+        first, captains = (
+            self.first_year("shipping line"),
+            [p for p in self.world.of("person") if "ship" in p.facts],
+        )
         for i, sea in enumerate(self.maker.some(names.SEAS, 14)):
             ship = self.pick(self.world.of("ship"), lambda s: s.year("launched") + 10 > first, "voyage")
             launch = ship.year("launched")
             start = self.rng.randint(max(first, launch + 1), launch + 16)
             leaders = [
-                p for p in captains + self.world.people("naturalist", "sea captain") if p.facts.get("ship") is not ship and active(start, 27, 66)(p)
+                p
+                for p in captains + self.world.people("naturalist", "sea captain")
+                if p.facts.get("ship") is not ship and active(start, 27, 66)(p)
             ]
             self.add(
                 "expedition",

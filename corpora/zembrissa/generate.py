@@ -34,11 +34,18 @@ def build(seed: int = DEFAULT_SEED) -> tuple[list[Record], list[Record]]:
     writer = Writer(world, random.Random(f"{seed}/prose"))
     texts = {entity.id: writer.article(entity) for entity in world.entities}
     documents: list[Record] = [
-        {"id": e.id, "title": e.title, "text": texts[e.id], "kind": e.kind} for e in sorted(world.entities, key=lambda e: e.id)
+        {"id": e.id, "title": e.title, "text": texts[e.id], "kind": e.kind}
+        for e in sorted(world.entities, key=lambda e: e.id)
     ]
     asked = Asker(world, texts, random.Random(f"{seed}/questions")).ask()
     questions: list[Record] = [
-        {"id": f"q{number:03d}", "question": q.text, "answers": q.answers, "evidence": q.evidence, "metadata": {"type": q.type, **q.metadata}}
+        {
+            "id": f"q{number:03d}",
+            "question": q.text,
+            "answers": q.answers,
+            "evidence": q.evidence,
+            "metadata": {"type": q.type, **q.metadata},
+        }
         for number, q in enumerate(asked, 1)
     ]
     check(documents, questions)
@@ -60,13 +67,18 @@ def check(documents: list[Record], questions: list[Record]) -> None:
         problems.append(f"question counts {dict(counts)}, or a question twice")
     for q in questions:
         evidence, answers, kind = q["evidence"], q["answers"], q["metadata"]["type"]  # type: ignore[index]
-        assert isinstance(evidence, list) and isinstance(answers, list)
+        assert isinstance(evidence, list)
+        assert isinstance(answers, list)
         if kind == "unanswerable":
             sound = not evidence and not answers
         elif kind == "comparison":
-            sound = len(evidence) in (2, 4) and (answers[0] in ("yes", "no") or any(answers[0] in texts[e] for e in evidence))
+            sound = len(evidence) in (2, 4) and (
+                answers[0] in ("yes", "no") or any(answers[0] in texts[e] for e in evidence)
+            )
         else:
-            sound = answers[0] in texts[evidence[-1]] and not any(answers[0] in texts[e] for e in evidence[:-1])
+            sound = answers[0] in texts[evidence[-1]] and not any(
+                answers[0] in texts[e] for e in evidence[:-1]
+            )
         if not sound or any(e not in texts for e in evidence):
             problems.append(f"question {q['id']}: answers and evidence do not fit")
     if problems:
@@ -74,13 +86,24 @@ def check(documents: list[Record], questions: list[Record]) -> None:
 
 
 def write(records: list[Record], path: Path) -> None:
-    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8", newline="\n")
+    path.write_text(
+        "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8", newline="\n"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="another seed, another world (default: the committed one)")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into (default: beside this script)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=DEFAULT_SEED,
+        help="another seed, another world (default: the committed one)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=HERE, help="folder to write into (default: beside this script)"
+    )
     options = parser.parse_args()
     documents, questions = build(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)

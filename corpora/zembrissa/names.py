@@ -71,8 +71,12 @@ SEAS = (
     "Great Shoal;Southern Ice;Long Strait;Whale Ground;Outer Reef;Pumice Sea;Blackwater Deep;Eastern Drift;Fog Bank;Sleeping Volcano;"
     "Turtle Passage;Farther Islets;Warm Current;Kelp Forest;Ninefold Atoll;Lost Meridian"
 ).split(";")
-ACCORDS = "Herring;Lantern;Salt;Pilotage;Two Straits;Timber;Ambergris;Quarantine;Harbour Dues;Fog Signal;Lighterage;Kelp;Anchorage".split(";")
-DEVICES = "Amber;Widow's;Long;Double;Mercury;Travelling;Harbour;Blue;Pilgrim;Silent;Ivory;Winter;Bishop's;Folding;Orphan;Great;Brass;Twin".split(";")
+ACCORDS = "Herring;Lantern;Salt;Pilotage;Two Straits;Timber;Ambergris;Quarantine;Harbour Dues;Fog Signal;Lighterage;Kelp;Anchorage".split(
+    ";"
+)
+DEVICES = "Amber;Widow's;Long;Double;Mercury;Travelling;Harbour;Blue;Pilgrim;Silent;Ivory;Winter;Bishop's;Folding;Orphan;Great;Brass;Twin".split(
+    ";"
+)
 FIRMS = "Blue Anchor;Three Herons;Black Capstan;Red Lantern;White Oar;Twin Keys;Green Bollard;Golden Plumb;Five Bells;Broken Quill;Silver Gull".split(
     ";"
 )
@@ -103,7 +107,11 @@ class NameMaker:
         """One invented word; `use` is male, female, surname or place, and also the kind within which words stay apart."""
         for _ in range(20_000):
             sounds = CULTURES[self._rng.randrange(3) if culture is None else culture]
-            name = self._rng.choice(sounds["first"]) + self._rng.choice(sounds["middle"]) + self._rng.choice(sounds[use])
+            name = (
+                self._rng.choice(sounds["first"])
+                + self._rng.choice(sounds["middle"])
+                + self._rng.choice(sounds[use])
+            )
             used = self._used.setdefault(use, [])
             if (
                 not 4 <= len(name) <= 9
@@ -115,7 +123,9 @@ class NameMaker:
             if all(distance(name, other) >= 3 for other in used):
                 used.append(name)
                 return name
-        raise RuntimeError(f"no more {use} names: lower the counts in world.py or lengthen the sound lists in names.py")
+        raise RuntimeError(
+            f"no more {use} names: lower the counts in world.py or lengthen the sound lists in names.py"
+        )
 
     def phrases(self, first: list[str], second: list[str], count: int, form: str = "{} {}") -> list[str]:
         """`count` different two-word phrases; each word may come back in another phrase, which is what makes them alike."""

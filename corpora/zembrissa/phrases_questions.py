@@ -55,10 +55,18 @@ ASK = {
         "Which town was the birthplace of {x}?",
     ],
     ("person", "deathplace"): ["Where did {x} die?", "In which town did {x} die?"],
-    ("person", "school"): ["Where was {x} educated?", "Which school did {x} attend?", "At which school was {x} educated?"],
+    ("person", "school"): [
+        "Where was {x} educated?",
+        "Which school did {x} attend?",
+        "At which school was {x} educated?",
+    ],
     ("person", "teacher"): ["Who was the teacher of {x}?", "Under whom did {x} study?", "Who taught {x}?"],
     ("person", "spouse"): ["Who was the spouse of {x}?", "Whom did {x} marry?"],
-    ("person", "ship"): ["Which ship did {x} command?", "What was the name of the ship commanded by {x}?", "Of which ship was {x} the captain?"],
+    ("person", "ship"): [
+        "Which ship did {x} command?",
+        "What was the name of the ship commanded by {x}?",
+        "Of which ship was {x} the captain?",
+    ],
     ("person", "birth"): ["When was {x} born?", "What is the date of birth of {x}?"],
     ("person", "death"): ["When did {x} die?", "On what date did {x} die?"],
     ("ship", "builder"): ["Which company built {x}?", "Who built {x}?", "Which yard built {x}?"],
@@ -67,9 +75,16 @@ ASK = {
     ("ship", "launched"): ["When was {x} launched?", "On what date was {x} launched?"],
     ("ship", "length"): ["How long was {x}?", "What was the length of {x}?"],
     ("company", "founder"): ["Who founded {x}?", "Who was the founder of {x}?", "By whom was {x} founded?"],
-    ("company", "seat"): ["In which town was {x} based?", "Where did {x} have its head office?", "Where was {x} based?"],
+    ("company", "seat"): [
+        "In which town was {x} based?",
+        "Where did {x} have its head office?",
+        "Where was {x} based?",
+    ],
     ("company", "founded"): ["In what year was {x} founded?", "When was {x} founded?"],
-    ("company", "hands"): ["How many people did {x} employ at its height?", "How many workers did {x} have in its best years?"],
+    ("company", "hands"): [
+        "How many people did {x} employ at its height?",
+        "How many workers did {x} have in its best years?",
+    ],
     ("school", "town"): ["In which town was {x}?", "Where was {x}?"],
     ("school", "founded"): ["In what year was {x} founded?"],
     ("lighthouse", "designer"): ["Who designed {x}?"],
@@ -89,7 +104,10 @@ ASK = {
     ("book", "publisher"): ["Who published {x}?", "Which house published {x}?"],
     ("book", "setting"): ["In which town is {x} largely set?"],
     ("book", "published"): ["When was {x} published?", "On what date was {x} published?"],
-    ("book", "copies"): ["How many copies of {x} were in the first printing?", "How many copies of {x} were printed at first?"],
+    ("book", "copies"): [
+        "How many copies of {x} were in the first printing?",
+        "How many copies of {x} were printed at first?",
+    ],
     ("book", "author"): ["Who wrote {x}?"],
     ("opera", "libretto"): ["Who wrote the libretto of {x}?"],
     ("opera", "town"): ["Where was {x} first performed?", "In which town did {x} have its premiere?"],
@@ -104,33 +122,77 @@ ASK = {
     ("expedition", "began"): ["In what year did {x} set out?"],
     ("expedition", "members"): ["How many people took part in {x}?"],
     ("town", "island"): ["On which island is {x}?", "Which island is home to {x}?"],
-    ("town", "river"): ["Which river runs through {x}?", "What is the name of the river that runs through {x}?"],
+    ("town", "river"): [
+        "Which river runs through {x}?",
+        "What is the name of the river that runs through {x}?",
+    ],
     ("town", "charter"): ["In what year did {x} receive its charter?"],
     ("town", "people"): ["What is the population of {x}?", "How many people live in {x}?"],
-    ("island", "peak"): ["What is the highest point of {x}?", "What is the name of the highest point on {x}?"],
+    ("island", "peak"): [
+        "What is the highest point of {x}?",
+        "What is the name of the highest point on {x}?",
+    ],
     ("island", "language"): ["What is the main language of {x}?"],
 }
 
-DATES = frozenset("birth death launched lit opened published premiere signed founded made began charter".split())
+DATES = frozenset(
+    "birth death launched lit opened published premiere signed founded made began charter".split()
+)
 NUMBERS = frozenset("length hands height steps objects mass copies articles members people".split())
 
 # Comparisons of two entities by one fact: kind, key, wordings, and whether the smaller value wins.
 COMPARE = [
-    ("person", "birth", ["Who was born first, {a} or {b}?", "Who was born earlier, {a} or {b}?", "Who was older, {a} or {b}?"], True),
-    ("ship", "length", ["Which ship was longer, {a} or {b}?", "Which was the longer ship, {a} or {b}?"], False),
+    (
+        "person",
+        "birth",
+        [
+            "Who was born first, {a} or {b}?",
+            "Who was born earlier, {a} or {b}?",
+            "Who was older, {a} or {b}?",
+        ],
+        True,
+    ),
+    (
+        "ship",
+        "length",
+        ["Which ship was longer, {a} or {b}?", "Which was the longer ship, {a} or {b}?"],
+        False,
+    ),
     ("ship", "launched", ["Which ship was launched first, {a} or {b}?"], True),
-    ("lighthouse", "height", ["Which is taller, {a} or {b}?", "Which lighthouse is taller, {a} or {b}?"], False),
+    (
+        "lighthouse",
+        "height",
+        ["Which is taller, {a} or {b}?", "Which lighthouse is taller, {a} or {b}?"],
+        False,
+    ),
     ("lighthouse", "lit", ["Which was lit earlier, {a} or {b}?"], True),
-    ("company", "founded", ["Which firm was founded earlier, {a} or {b}?", "Which is the older company, {a} or {b}?"], True),
+    (
+        "company",
+        "founded",
+        ["Which firm was founded earlier, {a} or {b}?", "Which is the older company, {a} or {b}?"],
+        True,
+    ),
     ("book", "published", ["Which was published first, {a} or {b}?"], True),
     ("treaty", "articles", ["Which has more articles, {a} or {b}?"], False),
     ("museum", "opened", ["Which museum opened first, {a} or {b}?"], True),
     ("person", "death", ["Who died later, {a} or {b}?"], False),
 ]
 SAME = [
-    ("person", "birthplace", ["Were {a} and {b} born in the same town?", "Do {a} and {b} share a birthplace?"]),
-    ("person", "school", ["Were {a} and {b} educated at the same school?", "Did {a} and {b} attend the same school?"]),
-    ("ship", "builder", ["Were {a} and {b} built by the same yard?", "Did the same company build {a} and {b}?"]),
+    (
+        "person",
+        "birthplace",
+        ["Were {a} and {b} born in the same town?", "Do {a} and {b} share a birthplace?"],
+    ),
+    (
+        "person",
+        "school",
+        ["Were {a} and {b} educated at the same school?", "Did {a} and {b} attend the same school?"],
+    ),
+    (
+        "ship",
+        "builder",
+        ["Were {a} and {b} built by the same yard?", "Did the same company build {a} and {b}?"],
+    ),
     ("ship", "port", ["Did {a} and {b} have the same home port?"]),
     ("company", "seat", ["Were {a} and {b} based in the same town?"]),
     ("museum", "town", ["Are {a} and {b} in the same town?"]),
@@ -138,16 +200,36 @@ SAME = [
 ]
 # Comparisons one step away: the kind named, the step to the person, the fact, the wordings.
 COMPARE_FAR = [
-    ("book", "author", "birth", ["Whose author was born first, {a} or {b}?", "Which book has the older author, {a} or {b}?"], True),
+    (
+        "book",
+        "author",
+        "birth",
+        ["Whose author was born first, {a} or {b}?", "Which book has the older author, {a} or {b}?"],
+        True,
+    ),
     ("company", "founder", "birth", ["Which company's founder was born earlier, {a} or {b}?"], True),
-    ("lighthouse", "designer", "birth", ["Which lighthouse was designed by the older person, {a} or {b}?"], True),
+    (
+        "lighthouse",
+        "designer",
+        "birth",
+        ["Which lighthouse was designed by the older person, {a} or {b}?"],
+        True,
+    ),
     ("opera", "composer", "death", ["Which opera is by the composer who died later, {a} or {b}?"], False),
 ]
 
 # Relations that no article records for anybody.
 NEVER_TOLD = {
-    "ship": ["Who carved the figurehead of {x}?", "How much did it cost to build {x}?", "Who owned {x} at the time of her launch?"],
-    "person": ["How many children did {x} have?", "What instrument did {x} play?", "What was the name of the mother of {x}?"],
+    "ship": [
+        "Who carved the figurehead of {x}?",
+        "How much did it cost to build {x}?",
+        "Who owned {x} at the time of her launch?",
+    ],
+    "person": [
+        "How many children did {x} have?",
+        "What instrument did {x} play?",
+        "What was the name of the mother of {x}?",
+    ],
     "company": ["In what year did {x} close down?", "What was the annual profit of {x} in its best year?"],
     "lighthouse": ["Who was the first keeper of {x}?", "How far out to sea can the light of {x} be seen?"],
     "town": ["Who is the mayor of {x}?"],

@@ -25,12 +25,24 @@ SHIP = [
     (3, "{port} was her home port for the whole of her career."),
     (3, "Throughout her working life her home port was {port}."),
     (3, "She was named in honour of {honours}."),
-    (3, "The name under which she was first entered in the registers honoured {honours}, and was painted over within a month."),
-    (4, "{refitted} refitted her after <a collision|a fire|a hard winter>, replacing most of the <upper deck|planking|ironwork>."),
+    (
+        3,
+        "The name under which she was first entered in the registers honoured {honours}, and was painted over within a month.",
+    ),
+    (
+        4,
+        "{refitted} refitted her after <a collision|a fire|a hard winter>, replacing most of the <upper deck|planking|ironwork>.",
+    ),
     (4, "A later refit was carried out by {refitted}."),
     (4, "She was coppered anew by {refitted}, though they had not built her."),
-    (5, "She was often seen at {sighted}, where <water was cheap|her master kept a house|repairs were cheap>."),
-    (5, "<A storm|A leak|Fever on board> once <forced|drove> her into {sighted} for <nine|eleven|sixteen> days."),
+    (
+        5,
+        "She was often seen at {sighted}, where <water was cheap|her master kept a house|repairs were cheap>.",
+    ),
+    (
+        5,
+        "<A storm|A leak|Fever on board> once <forced|drove> her into {sighted} for <nine|eleven|sixteen> days.",
+    ),
     (5, "Travellers describe her lying at anchor off {sighted}."),
     (5, "For some seasons she carried timber to {shipped}."),
     (5, "Salt and mail for {shipped} made up much of her cargo."),
@@ -48,7 +60,10 @@ SHIP = [
     (3, "Her papers named {port} as her home port, and a crew of {crew} as her full strength."),
     (3, "{port} was her home port, although she was seen more often at {sighted}."),
     (3, "Named in honour of {honours}, she had {port} as her home port."),
-    (5, "Between a charter to {owner_once} and several winters of carrying <slate|timber|flour> to {shipped}, she was seldom idle."),
+    (
+        5,
+        "Between a charter to {owner_once} and several winters of carrying <slate|timber|flour> to {shipped}, she was seldom idle.",
+    ),
     (6, "Her hull leaked, her crew of {crew} grumbled, and {refitted} was called in for a refit."),
 ]
 
@@ -81,10 +96,16 @@ COMPANY = [
     (6, "Agents were kept in {works_note} and in several smaller harbours."),
     (0, "{N} was {a_label}, founded in {founded} by {founder} and based in {seat}."),
     (1, "{founder} founded it in {founded}, in {seat}, where the head office remained."),
-    (1, "Its founder, {founder}, ran it <from a single room|with two clerks and a boy|with more energy than method> for the first few years."),
+    (
+        1,
+        "Its founder, {founder}, ran it <from a single room|with two clerks and a boy|with more energy than method> for the first few years.",
+    ),
     (3, "In its best years it had {hands} people at work."),
     (3, "From its head office in {seat} it directed, at its height, {hands} employees."),
-    (4, "It was managed for some time by {manager}, who quarrelled with {rival_firm} over <wages|patents|a stretch of quay>."),
+    (
+        4,
+        "It was managed for some time by {manager}, who quarrelled with {rival_firm} over <wages|patents|a stretch of quay>.",
+    ),
     (6, "It bought from {supplier} and kept a small agency in {works_note}."),
 ]
 
@@ -104,7 +125,10 @@ SCHOOL = [
     (0, "{N}, founded in {founded}, was a school in {town}."),
     (1, "Founded in {founded} with money from a <shipwreck|salt duty|lottery>, it stood in {town}."),
     (2, "With {pupils} pupils it was <neither large nor small|crowded|seldom full>."),
-    (3, "A long feud with {rival_firm} was settled when {old_scholar}, who had studied at neither, was asked to judge it."),
+    (
+        3,
+        "A long feud with {rival_firm} was settled when {old_scholar}, who had studied at neither, was asked to judge it.",
+    ),
 ]
 
 LIGHTHOUSE = [
@@ -132,14 +156,20 @@ LIGHTHOUSE = [
     (6, "{rejected} had offered a cheaper design, which the harbour board declined."),
     (6, "On clear nights its beam can be seen together with that of {neighbour}."),
     (6, "It was meant to work as a pair with {neighbour}."),
-    (7, "The loss of an anchor by {wreck} on the rocks below had first <raised the demand|led to calls> for a light."),
+    (
+        7,
+        "The loss of an anchor by {wreck} on the rocks below had first <raised the demand|led to calls> for a light.",
+    ),
     (7, "{wreck} once grounded in sight of the lamp and got off unharmed."),
     (0, "{T_cap} is a lighthouse near {near}, first lit on {lit}."),
     (2, "Designed by {designer} and built by {contractor}, it was first lit on {lit}."),
     (3, "It was {contractor} that built it, under a contract with a penalty for every lost week."),
     (4, "It has burned since {lit}, when it was first lit."),
     (5, "It is {height} tall and has {steps} steps."),
-    (5, "With {steps} steps and a height of {height}, it is <a stiff climb|no place for the short of breath|harder on keepers than on builders>."),
+    (
+        5,
+        "With {steps} steps and a height of {height}, it is <a stiff climb|no place for the short of breath|harder on keepers than on builders>.",
+    ),
     (6, "A rival plan by {rejected} is kept in the files, with unkind remarks in the margins."),
     (7, "Pilots steer by it and {neighbour} when they enter the sound."),
 ]
@@ -188,7 +218,10 @@ INSTRUMENT = [
     (5, "It was once shown at a fair in {exhibit}."),
     (5, "A pawnbroker in {exhibit} is known to have had it for some years."),
     (0, "{T_cap} is {a_label} made by {maker} in {made}."),
-    (1, "Made by {maker} in {made}, it has <never been altered|been repaired twice|kept most of its first gilding>."),
+    (
+        1,
+        "Made by {maker} in {made}, it has <never been altered|been repaired twice|kept most of its first gilding>.",
+    ),
     (3, "At {mass} it is <lighter|heavier> than it looks."),
     (4, "It can be seen in {museum}."),
     (5, "It passed through the hands of {owner_once} and was once put up for sale in {exhibit}."),
@@ -239,9 +272,15 @@ OPERA = [
     (2, "{libretto} supplied the libretto."),
     (3, "It was first performed in {town} on {premiere}."),
     (3, "The first performance took place on {premiere}."),
-    (3, "It had its premiere in {town}, <in an unheated hall|before a half-empty house|on the night of a gale>."),
+    (
+        3,
+        "It had its premiere in {town}, <in an unheated hall|before a half-empty house|on the night of a gale>.",
+    ),
     (3, "{town} saw the first performance."),
-    (4, "{scorned} left before the end and <said so in print|never forgave the tenor|slept through the rest, it was said, at home>."),
+    (
+        4,
+        "{scorned} left before the end and <said so in print|never forgave the tenor|slept through the rest, it was said, at home>.",
+    ),
     (4, "{scorned} praised the <choruses|scenery|overture> and nothing else."),
     (5, "A touring company later took it to {toured}."),
     (5, "It was revived in {toured} with a smaller orchestra."),
@@ -307,7 +346,10 @@ EXPEDITION = [
     (2, "It made use of {ship}, in which it sailed with {members} people."),
     (3, "It sailed from {from_town} in {began}."),
     (4, "{sponsor} met the costs and <kept the furs|asked for its name on the map|regretted it>."),
-    (5, "{observer}, who came only for the birds, was ill for most of the outward passage and got off at {stop}."),
+    (
+        5,
+        "{observer}, who came only for the birds, was ill for most of the outward passage and got off at {stop}.",
+    ),
 ]
 
 TOWN = [
@@ -330,7 +372,10 @@ TOWN = [
     (7, "Carters and ferrymen still call the coast road after {ferry}."),
     (8, "The yearly fair falls on {saint_day}."),
     (8, "Every {saint_day} the boats are blessed."),
-    (8, "On {saint_day} <lanterns are hung along the quay|the schools are closed|rowing crews race for a barrel of cider>."),
+    (
+        8,
+        "On {saint_day} <lanterns are hung along the quay|the schools are closed|rowing crews race for a barrel of cider>.",
+    ),
     (8, "Its market day of the year, {saint_day}, draws <farmers|pedlars|musicians> from the whole coast."),
     (0, "{N} is a town on {island}, at the mouth of the river {river}."),
     (0, "{N} is a town that received its charter in {charter}."),
@@ -358,7 +403,10 @@ ISLAND = [
     (6, "It is a refuge for {fauna}."),
     (6, "Naturalists come for its {fauna}."),
     (0, "{N} is an island of {area} in the {W} group."),
-    (1, "{peak}, its highest point, is {height} high and <bare at the top|wooded almost to the summit|often in cloud>."),
+    (
+        1,
+        "{peak}, its highest point, is {height} high and <bare at the top|wooded almost to the summit|often in cloud>.",
+    ),
     (2, "On its {area} live {people} people."),
     (4, "{language} is the main language, with some words that are used nowhere else."),
     (5, "It lies across the water from {neighbour}."),
@@ -382,7 +430,16 @@ PATTERNS = {
 
 UNKNOWN = {
     ("ship", "builder"): ["Who built her is not known.", "No yard has ever been shown to have built her."],
-    ("lighthouse", "designer"): ["The name of its designer has not come down to us.", "Who designed the tower is unknown."],
-    ("instrument", "maker"): ["It is unsigned, and its maker is unknown.", "Nobody has been able to say who made it."],
-    ("company", "founder"): ["Who founded it is disputed, and the papers were lost in a flood.", "The identity of its founder is unknown."],
+    ("lighthouse", "designer"): [
+        "The name of its designer has not come down to us.",
+        "Who designed the tower is unknown.",
+    ],
+    ("instrument", "maker"): [
+        "It is unsigned, and its maker is unknown.",
+        "Nobody has been able to say who made it.",
+    ],
+    ("company", "founder"): [
+        "Who founded it is disputed, and the papers were lost in a flood.",
+        "The identity of its founder is unknown.",
+    ],
 }

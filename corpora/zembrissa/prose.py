@@ -46,10 +46,16 @@ class Writer:
             self._uses[pattern] = self._uses.get(pattern, 0) + 1
             chosen.append((stage, pattern))
 
-        fits = [(stage, p) for stage, p in patterns if slots(p) <= context.keys() and not self._echoes(p, entity, context)]
+        fits = [
+            (stage, p)
+            for stage, p in patterns
+            if slots(p) <= context.keys() and not self._echoes(p, entity, context)
+        ]
         tell(*self._least_used([f for f in fits if f[0] == 0]))
         while untold := entity.facts.keys() - told:
-            useful = [(s, p) for s, p in fits if s and (facts := slots(p) & entity.facts.keys()) and facts <= untold]
+            useful = [
+                (s, p) for s, p in fits if s and (facts := slots(p) & entity.facts.keys()) and facts <= untold
+            ]
             if not useful:
                 raise ValueError(f"no pattern tells {sorted(untold)} of {entity.title}")
             tell(*self._least_used(useful))
@@ -78,7 +84,11 @@ class Writer:
         words = re.sub(r"{\w+}", "", pattern.replace("{a_label}", entity.label))
         for key in slots(pattern) & entity.facts.keys():
             value = entity.facts[key]
-            if isinstance(value, Entity) and context[key].startswith(f"the {value.label} ") and value.label in words:
+            if (
+                isinstance(value, Entity)
+                and context[key].startswith(f"the {value.label} ")
+                and value.label in words
+            ):
                 return True
         return False
 
@@ -92,7 +102,10 @@ class Writer:
                 name = not on_subject or runs >= 3 or self._rng.random() < 0.15
                 pattern = ("{S}" if name and len(sentences) else "{He}") + pattern[len(start) + 1 :]
                 runs = 0 if name else runs + 1
-            on_subject = not any(isinstance(entity.facts.get(key), Entity) and entity.facts[key].kind == "person" for key in slots(pattern))  # type: ignore[attr-defined]
+            on_subject = not any(
+                isinstance(entity.facts.get(key), Entity) and entity.facts[key].kind == "person"
+                for key in slots(pattern)
+            )  # type: ignore[attr-defined]
             words = re.sub(r"<([^<>]*)>", lambda m: self._rng.choice(m[1].split("|")), pattern)
             sentences.append(capital(words.format_map(context)))
         return " ".join(sentences)
@@ -101,7 +114,11 @@ class Writer:
         """All slot values for one article. A date keeps one form within the article."""
         world, rng = self._world, self._rng
         he, his, him = ("she", "her", "her") if entity.sex == "female" else ("he", "his", "him")
-        the = f"the {entity.name}" if entity.kind in ("ship", "instrument", "museum", "expedition", "treaty", "lighthouse") else entity.name
+        the = (
+            f"the {entity.name}"
+            if entity.kind in ("ship", "instrument", "museum", "expedition", "treaty", "lighthouse")
+            else entity.name
+        )
         context = {
             "N": entity.name,
             "S": entity.name.split()[-1],
@@ -120,7 +137,13 @@ class Writer:
         }
         form = rng.randrange(2)
         for key, value in entity.facts.items():
-            context[key] = value.forms[form] if isinstance(value, Date) else self._mention(value) if isinstance(value, Entity) else str(value)
+            context[key] = (
+                value.forms[form]
+                if isinstance(value, Date)
+                else self._mention(value)
+                if isinstance(value, Entity)
+                else str(value)
+            )
         return context
 
     def _mention(self, entity: Entity) -> str:

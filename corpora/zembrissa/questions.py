@@ -7,6 +7,7 @@ a second road to the answer, or a second reading.
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections import Counter
@@ -17,8 +18,27 @@ from phrases_questions import ASK, BACKWARD, COMPARE, COMPARE_FAR, DATES, FORWAR
 from world import ASIDES, Date, Entity, World
 
 # How many questions of each type the default corpus asks for.
-COUNTS = {"bridge2": 36, "bridge3": 21, "comparison": 20, "date": 7, "number": 7, "single": 5, "unanswerable": 21}
-STARTS = ("book", "opera", "company", "ship", "lighthouse", "museum", "instrument", "treaty", "expedition", "person")
+COUNTS = {
+    "bridge2": 36,
+    "bridge3": 21,
+    "comparison": 20,
+    "date": 7,
+    "number": 7,
+    "single": 5,
+    "unanswerable": 21,
+}
+STARTS = (
+    "book",
+    "opera",
+    "company",
+    "ship",
+    "lighthouse",
+    "museum",
+    "instrument",
+    "treaty",
+    "expedition",
+    "person",
+)
 
 
 @dataclass
@@ -83,7 +103,9 @@ class Asker:
     def _chains(self) -> list[tuple[Step, ...]]:
         """Every walk of one to three steps that starts at an entity a question can name."""
         done: list[tuple[Step, ...]] = []
-        open_walks: list[tuple[tuple[Step, ...], Entity]] = [((), e) for e in self._world.entities if e.kind in STARTS]
+        open_walks: list[tuple[tuple[Step, ...], Entity]] = [
+            ((), e) for e in self._world.entities if e.kind in STARTS
+        ]
         for _ in range(3):
             longer: list[tuple[tuple[Step, ...], Entity]] = []
             for walk, at in open_walks:
@@ -93,7 +115,11 @@ class Asker:
                         continue
                     done.append((*walk, step))
                     value = step.value
-                    if isinstance(value, Entity) and (at.kind, key) in FORWARD and all(value is not s.holder for s in walk):
+                    if (
+                        isinstance(value, Entity)
+                        and (at.kind, key) in FORWARD
+                        and all(value is not s.holder for s in walk)
+                    ):
                         longer.append(((*walk, step), value))
                 if walk and not walk[-1].backward:
                     for kind, key in BACKWARD:
@@ -101,7 +127,12 @@ class Asker:
                         if len(found) == 1 and all(found[0] is not s.holder for s in walk):
                             longer.append(((*walk, Step(found[0], key, True)), found[0]))
             open_walks = longer
-        done += [(*walk, Step(at, key)) for walk, at in open_walks if any(s.backward for s in walk) for key in sorted(at.facts.keys() - ASIDES)]
+        done += [
+            (*walk, Step(at, key))
+            for walk, at in open_walks
+            if any(s.backward for s in walk)
+            for key in sorted(at.facts.keys() - ASIDES)
+        ]
         return done
 
     def _homes(self, chain: tuple[Step, ...]) -> list[Entity]:
@@ -129,7 +160,10 @@ class Asker:
         if not any(a in self._texts[chain[-1].holder.id] for a in answers(value, "")):
             return False
         for step in chain:
-            ends = [step.holder.name, *([step.value.name] if isinstance(step.value, Entity) else answers(step.value, "")[:2])]
+            ends = [
+                step.holder.name,
+                *([step.value.name] if isinstance(step.value, Entity) else answers(step.value, "")[:2]),
+            ]
             holder, *others = (self._having(end) for end in ends)
             if any((holder & other) - gold for other in others):
                 return False
@@ -146,7 +180,7 @@ class Asker:
     def _phrase(self, chain: tuple[Step, ...]) -> str:
         """The noun phrase for the holder of the last fact."""
         phrase = chain[0].holder.mention
-        for before, step in zip(chain, chain[1:], strict=False):
+        for before, step in itertools.pairwise(chain):
             if step.backward:
                 phrase = self._step(before, phrase)
                 phrase = self._rng.choice(BACKWARD[step.holder.kind, step.key]).format(x=phrase)
@@ -197,7 +231,9 @@ class Asker:
                 progress = False
                 for start in sorted(by_start):
                     if len(found) < count:
-                        fresh = next(([c] for c in by_start[start] if self.sound(c) and self._fresh(c, shapes)), [])
+                        fresh = next(
+                            ([c] for c in by_start[start] if self.sound(c) and self._fresh(c, shapes)), []
+                        )
                         found += [self._question(kind, chain) for chain in fresh]
                         progress = progress or bool(fresh)
         if len(found) < count:
@@ -238,28 +274,64 @@ class Asker:
 
     def _compare(self, kind: str, key: str, wordings: list[str], smaller: bool) -> Question:
         def test(one: Entity, other: Entity) -> bool:
-            return key in one.facts and key in other.facts and self._size(one.facts[key]) != self._size(other.facts[key])
+            return (
+                key in one.facts
+                and key in other.facts
+                and self._size(one.facts[key]) != self._size(other.facts[key])
+            )
 
         one, other = self._pair(kind, test)
-        winner = min((one, other), key=lambda e: self._size(e.facts[key])) if smaller else max((one, other), key=lambda e: self._size(e.facts[key]))  # type: ignore[arg-type,return-value]
+        winner = (
+            min((one, other), key=lambda e: self._size(e.facts[key]))
+            if smaller
+            else max((one, other), key=lambda e: self._size(e.facts[key]))
+        )  # type: ignore[arg-type,return-value]
         return self._compared(f"{kind}.{key}", wordings, one, other, answers(winner, ""), [one, other])
 
     def _compare_far(self, kind: str, step: str, key: str, wordings: list[str], smaller: bool) -> Question:
         def test(one: Entity, other: Entity) -> bool:
             a, b = one.facts.get(step), other.facts.get(step)
-            return isinstance(a, Entity) and isinstance(b, Entity) and a is not b and key in a.facts and key in b.facts and a.year(key) != b.year(key)
+            return (
+                isinstance(a, Entity)
+                and isinstance(b, Entity)
+                and a is not b
+                and key in a.facts
+                and key in b.facts
+                and a.year(key) != b.year(key)
+            )
 
         one, other = self._pair(kind, test)
         winner = (min if smaller else max)((one, other), key=lambda e: e.facts[step].facts[key].key)  # type: ignore[attr-defined]
-        return self._compared(f"{kind}.{step}.{key}", wordings, one, other, answers(winner, ""), [one, one.facts[step], other, other.facts[step]])  # type: ignore[list-item]
+        return self._compared(
+            f"{kind}.{step}.{key}",
+            wordings,
+            one,
+            other,
+            answers(winner, ""),
+            [one, one.facts[step], other, other.facts[step]],
+        )  # type: ignore[list-item]
 
     def _same(self, kind: str, key: str, wordings: list[str], equal: bool) -> Question:
-        one, other = self._pair(kind, lambda a, b: key in a.facts and key in b.facts and (a.facts[key] is b.facts[key]) == equal)
-        return self._compared(f"{kind}.{key}=", wordings, one, other, ["yes" if equal else "no"], [one, other])
+        one, other = self._pair(
+            kind, lambda a, b: key in a.facts and key in b.facts and (a.facts[key] is b.facts[key]) == equal
+        )
+        return self._compared(
+            f"{kind}.{key}=", wordings, one, other, ["yes" if equal else "no"], [one, other]
+        )
 
-    def _compared(self, chain: str, wordings: list[str], one: Entity, other: Entity, gold: list[str], homes: list[Entity]) -> Question:
+    def _compared(
+        self,
+        chain: str,
+        wordings: list[str],
+        one: Entity,
+        other: Entity,
+        gold: list[str],
+        homes: list[Entity],
+    ) -> Question:
         text = self._rng.choice(wordings).format(a=one.mention, b=other.mention)
-        return Question("comparison", text, gold, [e.id for e in homes], {"hops": len(homes) // 2, "chain": [chain]})
+        return Question(
+            "comparison", text, gold, [e.id for e in homes], {"hops": len(homes) // 2, "chain": [chain]}
+        )
 
     # -- unanswerable -----------------------------------------------------------------------------------------------------------
     def _unanswerable(self, count: int, chains: list[tuple[Step, ...]]) -> list[Question]:
@@ -267,20 +339,44 @@ class Asker:
         return made + self._never_told(chains, count - len(made))
 
     def _nothing(self, text: str, reason: str, missing: str, near: list[Entity]) -> Question:
-        return Question("unanswerable", text[0].upper() + text[1:], [], [], {"reason": reason, "missing": missing, "near_miss": [e.id for e in near]})
+        return Question(
+            "unanswerable",
+            text[0].upper() + text[1:],
+            [],
+            [],
+            {"reason": reason, "missing": missing, "near_miss": [e.id for e in near]},
+        )
 
     def _bridged(self, chains: list[tuple[Step, ...]]) -> list[tuple[Step, ...]]:
         """Sound one-step chains to an entity, in random order: the first hop of a question whose second hop fails."""
-        fits = [c for c in chains if len(c) == 1 and isinstance(c[0].value, Entity) and (c[0].holder.kind, c[0].key) in FORWARD and self.sound(c)]
+        fits = [
+            c
+            for c in chains
+            if len(c) == 1
+            and isinstance(c[0].value, Entity)
+            and (c[0].holder.kind, c[0].key) in FORWARD
+            and self.sound(c)
+        ]
         return self._rng.sample(fits, len(fits))
 
-    def _without(self, chains: list[tuple[Step, ...]], count: int, reason: str, keys: dict[tuple[str, str], int], unknown: bool) -> list[Question]:
+    def _without(
+        self,
+        chains: list[tuple[Step, ...]],
+        count: int,
+        reason: str,
+        keys: dict[tuple[str, str], int],
+        unknown: bool,
+    ) -> list[Question]:
         made: list[Question] = []
         for chain in self._bridged(chains):
             start, bridge = chain[0].holder, chain[0].value
             assert isinstance(bridge, Entity)
             for (kind, key), most in keys.items():
-                absent = key in bridge.unknown if unknown else key not in bridge.facts and key not in bridge.unknown
+                absent = (
+                    key in bridge.unknown
+                    if unknown
+                    else key not in bridge.facts and key not in bridge.unknown
+                )
                 if (
                     bridge.kind == kind
                     and absent
@@ -314,7 +410,12 @@ class Asker:
             chains,
             count,
             "said to be unknown",
-            {("person", "birth"): 2, ("person", "birthplace"): 2, ("company", "founder"): 1, ("ship", "builder"): 1},
+            {
+                ("person", "birth"): 2,
+                ("person", "birthplace"): 2,
+                ("company", "founder"): 1,
+                ("ship", "builder"): 1,
+            },
             unknown=True,
         )
 
@@ -330,7 +431,11 @@ class Asker:
             while True:
                 name = f"The {self._rng.choice(names.TITLE_FIRST)} {self._rng.choice(names.TITLE_SECOND)}"
                 first, second = name.split()[1:]
-                near = [e for e in self._world.of("book", "opera") if first in e.name.split() or second in e.name.split()]
+                near = [
+                    e
+                    for e in self._world.of("book", "opera")
+                    if first in e.name.split() or second in e.name.split()
+                ]
                 if name not in titles and len(near) >= 3 and first != second:
                     titles.add(name)
                     break
@@ -341,14 +446,23 @@ class Asker:
         """A fact that the articles have for the namesake only."""
         made: list[Question] = []
         for person in self._world.of("person"):
-            twin = next((p for p in self._world.of("person") if p.name == person.name and p is not person), None)
+            twin = next(
+                (p for p in self._world.of("person") if p.name == person.name and p is not person), None
+            )
             if twin is None or self._used["lack", twin.id] or self._used["lack", person.id]:
                 continue
             for key in ("school", "teacher", "ship", "spouse"):
-                if key in twin.facts and key not in person.facts and self._used["namesake", key] < 1 and len(made) < count:
+                if (
+                    key in twin.facts
+                    and key not in person.facts
+                    and self._used["namesake", key] < 1
+                    and len(made) < count
+                ):
                     self._used.update([("namesake", key), ("lack", person.id)])
                     text = self._rng.choice(ASK["person", key]).format(x=person.mention)
-                    made.append(self._nothing(text, "fact of a namesake", f"{person.title}: {key}", [twin, person]))
+                    made.append(
+                        self._nothing(text, "fact of a namesake", f"{person.title}: {key}", [twin, person])
+                    )
                     break
         return made
 
@@ -357,10 +471,22 @@ class Asker:
         for chain in self._bridged(chains):
             start, bridge = chain[0].holder, chain[0].value
             assert isinstance(bridge, Entity)
-            if len(made) < count and bridge.kind in NEVER_TOLD and not self._used["start", start.id] and self._used["never", bridge.kind] < 2:
+            if (
+                len(made) < count
+                and bridge.kind in NEVER_TOLD
+                and not self._used["start", start.id]
+                and self._used["never", bridge.kind] < 2
+            ):
                 wording = next((q for q in NEVER_TOLD[bridge.kind] if not self._used[q]), None)
                 if wording:
                     self._used.update([("start", start.id), ("never", bridge.kind), wording])
                     phrase = self._rng.choice(FORWARD[start.kind, chain[0].key]).format(x=start.mention)
-                    made.append(self._nothing(wording.format(x=phrase), "relation never recorded", wording.format(x=bridge.title), [start, bridge]))
+                    made.append(
+                        self._nothing(
+                            wording.format(x=phrase),
+                            "relation never recorded",
+                            wording.format(x=bridge.title),
+                            [start, bridge],
+                        )
+                    )
         return made

@@ -49,8 +49,12 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error (anywhere on the line).")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the stack trace of an error (anywhere on the line).")
+    ] = False,
 ) -> None:
     """Shared options; --debug is taken out of the line by ``main``."""
 
@@ -90,6 +94,6 @@ def _usage(error: Exception) -> int:
 
 def _report(message: str, code: int, debug: bool) -> int:
     if debug:
-        raise  # noqa: PLE0704 - called from an except block
+        raise
     typer.echo(f"ragpool: {message}", err=True)
     return code

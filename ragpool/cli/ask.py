@@ -32,12 +32,16 @@ if TYPE_CHECKING:
 
 
 def ask(
-    question: Annotated[str, typer.Argument(help="The question; - or nothing reads it from standard input.")] = "-",
+    question: Annotated[
+        str, typer.Argument(help="The question; - or nothing reads it from standard input.")
+    ] = "-",
     store: Store = DEFAULT_STORE,
     effort: EffortOption = None,
     method: MethodOption = None,
     model: Model = None,
-    show_evidence: Annotated[bool, typer.Option("--show-evidence", help="Show the pool as it fills, round by round.")] = False,
+    show_evidence: Annotated[
+        bool, typer.Option("--show-evidence", help="Show the pool as it fills, round by round.")
+    ] = False,
     config: Config = None,
     set_: Set = None,
     as_json: Json = False,

@@ -25,16 +25,22 @@ from ragpool.cli.common import (
 
 
 def batch(
-    questions: Annotated[Path, typer.Argument(help="A questions.jsonl, or a HotpotQA, 2WikiMultihopQA or MuSiQue file.")],
+    questions: Annotated[
+        Path, typer.Argument(help="A questions.jsonl, or a HotpotQA, 2WikiMultihopQA or MuSiQue file.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Where the answers go, one JSON line each.")],
     store: Store = DEFAULT_STORE,
     effort: EffortOption = None,
     method: MethodOption = None,
     model: Model = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Questions in work at the same time.")] = 1,
-    job: Annotated[str | None, typer.Option("--job", help="The job's name (default: from the output's path).")] = None,
+    job: Annotated[
+        str | None, typer.Option("--job", help="The job's name (default: from the output's path).")
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N questions.")] = None,
-    table: Annotated[bool, typer.Option("--table", help="Print a table of answers, and figures where there is gold.")] = False,
+    table: Annotated[
+        bool, typer.Option("--table", help="Print a table of answers, and figures where there is gold.")
+    ] = False,
     config: Config = None,
     set_: Set = None,
     as_json: Json = False,

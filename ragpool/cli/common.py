@@ -19,14 +19,20 @@ if TYPE_CHECKING:
     from ragpool.settings import Settings
 
 Store = Annotated[Path, typer.Option("--store", help="The folder of the index and the pools.")]
-Config = Annotated[Path | None, typer.Option("--config", help="A settings file (default: ragpool.toml, if there).")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, as in --set retrieve.k=5; may be repeated.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="A settings file (default: ragpool.toml, if there).")
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="A setting, as in --set retrieve.k=5; may be repeated.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")]
 Model = Annotated[
     str | None, typer.Option("--model", help="embedded, a local folder, or provider:model[@base_url].")
 ]
 EffortOption = Annotated[str | None, typer.Option("--effort", help="low, medium or high.")]
-MethodOption = Annotated[str | None, typer.Option("--method", help="ragpool (the loop) or single (one search).")]
+MethodOption = Annotated[
+    str | None, typer.Option("--method", help="ragpool (the loop) or single (one search).")
+]
 
 DEFAULT_STORE = Path(".ragpool")
 

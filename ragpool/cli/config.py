@@ -22,7 +22,9 @@ def show(config: Config = None, set_: Set = None, as_json: Json = False) -> None
         print_json(tree | {"preset": settings.preset.model_dump(), "config_hash": settings.config_hash()})
         return
     typer.echo(_toml(tree), nl=False)
-    typer.echo(f"# effort {settings.effort} means: {settings.preset}\n# config hash: {settings.config_hash()}")
+    typer.echo(
+        f"# effort {settings.effort} means: {settings.preset}\n# config hash: {settings.config_hash()}"
+    )
 
 
 @app.command("init")
@@ -37,7 +39,9 @@ def init(
     if out.exists() and not force:
         raise InputError(f"{out} is there already: --force writes over it")
     head = "# Settings of ragpool. A line that begins with # is at its default.\n"
-    out.write_text(head + _toml(Settings.model_construct().model_dump(mode="json"), comment=True), encoding="utf-8")
+    out.write_text(
+        head + _toml(Settings.model_construct().model_dump(mode="json"), comment=True), encoding="utf-8"
+    )
     typer.echo(f"wrote {out}")
 
 

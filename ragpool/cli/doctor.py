@@ -54,9 +54,15 @@ def doctor(
 
         out = Console()
         for check in checks:
-            mark = "[green]ok[/]     " if check.ok else ("[red]missing[/]" if check.required else "[yellow]absent[/] ")
+            mark = (
+                "[green]ok[/]     "
+                if check.ok
+                else ("[red]missing[/]" if check.required else "[yellow]absent[/] ")
+            )
             mend = f"\n        -> {escape(check.mend)}" if check.mend and not check.ok else ""
-            out.print(f"{mark} [bold]{check.name}[/]  {escape(check.found)}{mend}", highlight=False, soft_wrap=True)
+            out.print(
+                f"{mark} [bold]{check.name}[/]  {escape(check.found)}{mend}", highlight=False, soft_wrap=True
+            )
     raise typer.Exit(0 if healthy else 1)
 
 
@@ -94,9 +100,15 @@ def _models(settings: Settings) -> Iterator[Check]:
 def _weights() -> Iterator[Check]:
     folder = resources.files("ragpool.weights")
     for name in ("plan", "reader", "judge"):
-        files = [f for f in folder.joinpath(name).iterdir() if f.name.endswith(".safetensors")] if folder.joinpath(name).is_dir() else []
+        files = (
+            [f for f in folder.joinpath(name).iterdir() if f.name.endswith(".safetensors")]
+            if folder.joinpath(name).is_dir()
+            else []
+        )
         found = ", ".join(f.name for f in files)
-        yield Check(f"weights/{name}", bool(files), found or "not there", f"ragpool train {name} FILE... --out DIR")
+        yield Check(
+            f"weights/{name}", bool(files), found or "not there", f"ragpool train {name} FILE... --out DIR"
+        )
 
 
 def _store(folder: Path, settings: Settings) -> Iterator[Check]:
@@ -107,7 +119,11 @@ def _store(folder: Path, settings: Settings) -> Iterator[Check]:
     try:
         with Index.open(folder, settings) as index:
             documents, passages = index.count()
-            yield Check("store", True, f"{folder}: {documents} documents, {passages} passages, version {index.version[:12]}")
+            yield Check(
+                "store",
+                True,
+                f"{folder}: {documents} documents, {passages} passages, version {index.version[:12]}",
+            )
             trouble = index.check()
             yield Check("vector index", not trouble, trouble or "answers", mend)
     except RagpoolError as error:

@@ -27,9 +27,15 @@ if TYPE_CHECKING:
 def index(
     sources: Annotated[list[str], typer.Argument(help="Files, folders and http(s) addresses.")],
     store: Store = DEFAULT_STORE,
-    delete: Annotated[bool, typer.Option("--delete", help="Take the given document ids out instead.")] = False,
-    prune: Annotated[bool, typer.Option("--prune", help="Take out every document that is not among the sources.")] = False,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Embed everything again, with the embedder of the settings.")] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Take the given document ids out instead.")
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Take out every document that is not among the sources.")
+    ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Embed everything again, with the embedder of the settings.")
+    ] = False,
     config: Config = None,
     set_: Set = None,
     as_json: Json = False,
@@ -103,9 +109,10 @@ def search(
     out = Console()
     for number, hit in enumerate(hits, start=1):
         page = f" p. {hit.passage.metadata['page']}" if "page" in hit.passage.metadata else ""
-        out.print(f"[bold]{number:2}. {escape(hit.passage.title)}[/]{page}  [dim]{escape(hit.passage.id)}  {hit.score:.4f}[/]", highlight=False)
+        out.print(
+            f"[bold]{number:2}. {escape(hit.passage.title)}[/]{page}  [dim]{escape(hit.passage.id)}  {hit.score:.4f}[/]",
+            highlight=False,
+        )
         out.print(f"    {escape(' '.join(hit.passage.text.split())[:240])}", highlight=False)
     if not hits:
         out.print("nothing found")
-
-

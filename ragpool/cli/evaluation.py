@@ -20,15 +20,26 @@ from ragpool.cli.common import (
 
 
 def evaluate(
-    file: Annotated[Path, typer.Argument(help="HotpotQA, 2WikiMultihopQA, MuSiQue, or questions.jsonl beside documents.jsonl.")],
-    methods: Annotated[str, typer.Option("--methods", help="Comma-separated: single, ragpool.")] = "single,ragpool",
+    file: Annotated[
+        Path,
+        typer.Argument(help="HotpotQA, 2WikiMultihopQA, MuSiQue, or questions.jsonl beside documents.jsonl."),
+    ],
+    methods: Annotated[
+        str, typer.Option("--methods", help="Comma-separated: single, ragpool.")
+    ] = "single,ragpool",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N questions.")] = None,
     split: Annotated[str, typer.Option("--split", help="all, heldout (never trained on) or train.")] = "all",
-    store: Annotated[Path | None, typer.Option("--store", help="Keep index and runs here, to go on after a stop.")] = None,
-    corpus: Annotated[Path | None, typer.Option("--corpus", help="Further documents to search among.")] = None,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Keep index and runs here, to go on after a stop.")
+    ] = None,
+    corpus: Annotated[
+        Path | None, typer.Option("--corpus", help="Further documents to search among.")
+    ] = None,
     effort: EffortOption = None,
     model: Model = None,
-    as_json: Annotated[Path | None, typer.Option("--json", help="Write all figures and outcomes to this file.")] = None,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", help="Write all figures and outcomes to this file.")
+    ] = None,
     config: Config = None,
     set_: Set = None,
 ) -> None:

@@ -39,10 +39,14 @@ _ROWS: dict[str, Callable[[Figures], str]] = {
 }
 
 
-def print_figures(result: Evaluation, figures: Sequence[Figures], kinds: Mapping[str, Sequence[Figures]]) -> None:
+def print_figures(
+    result: Evaluation, figures: Sequence[Figures], kinds: Mapping[str, Sequence[Figures]]
+) -> None:
     """A row a figure and a column a method; below it the main figures by question type."""
     out = Console()
-    table = Table(title=f"{result.dataset}, {result.split} questions, {result.documents} documents", pad_edge=False)
+    table = Table(
+        title=f"{result.dataset}, {result.split} questions, {result.documents} documents", pad_edge=False
+    )
     table.add_column("figure")
     for row in figures:
         table.add_column(row.method, justify="right")

@@ -57,11 +57,22 @@ def ls(
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("run", "created", "job", "question", "status", "stop reason", "rounds", "evidence", pad_edge=False)
+    table = Table(
+        "run", "created", "job", "question", "status", "stop reason", "rounds", "evidence", pad_edge=False
+    )
     for run in runs:
         created = datetime.fromtimestamp(run.created).strftime("%Y-%m-%d %H:%M")
         status, reason = run.status or "unfinished", run.stop_reason or ""
-        table.add_row(run.run_id[:12], created, escape(run.job), escape(run.question), status, reason, str(run.rounds), str(run.evidence))
+        table.add_row(
+            run.run_id[:12],
+            created,
+            escape(run.job),
+            escape(run.question),
+            status,
+            reason,
+            str(run.rounds),
+            str(run.evidence),
+        )
     Console().print(table)
 
 

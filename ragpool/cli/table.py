@@ -25,7 +25,16 @@ def print_table(answers: Path, questions: Path, limit: int | None = None) -> Non
     width = max(Console().width, 120)
     out = Console(width=width)
     table = Table(show_lines=False, pad_edge=False, expand=True)
-    for heading, ratio in (("question", 10), ("answer", 5), ("gold", 5), ("status", 3), ("rounds", 2), ("stop reason", 4), ("citations", 7), ("", 1)):
+    for heading, ratio in (
+        ("question", 10),
+        ("answer", 5),
+        ("gold", 5),
+        ("status", 3),
+        ("rounds", 2),
+        ("stop reason", 4),
+        ("citations", 7),
+        ("", 1),
+    ):
         table.add_column(heading, ratio=ratio, overflow="fold")
     for question, row in rows:
         cited = ", ".join(dict.fromkeys(c["document_id"] for c in row["citations"]))
@@ -70,12 +79,16 @@ def _figures(rows: list[tuple[QuestionRecord, dict[str, Any]]]) -> str:
     if not judged:
         return cost
     em = fmean(float(is_right(q, row)) for q, row in judged)
-    f1 = fmean(token_f1(row["answer"], q.answers) if q.answers else float(is_right(q, row)) for q, row in judged)
+    f1 = fmean(
+        token_f1(row["answer"], q.answers) if q.answers else float(is_right(q, row)) for q, row in judged
+    )
     line = f"[bold]EM {em:.3f}  F1 {f1:.3f}[/]"
     with_gold = [(q, row) for q, row in judged if q.evidence]
     if with_gold:
         recall = fmean(
-            recall_at([e["document_id"] for e in row["evidence"] if e["status"] == "admitted"], q.evidence, _DEPTH)
+            recall_at(
+                [e["document_id"] for e in row["evidence"] if e["status"] == "admitted"], q.evidence, _DEPTH
+            )
             for q, row in with_gold
         )
         line += f"  [bold]evidence recall@{_DEPTH} {recall:.3f}[/]"

@@ -10,9 +10,13 @@ import typer
 
 from ragpool.cli.common import Json, console, print_json
 
-app = typer.Typer(help="Train the small models that ship with ragpool, or your own on your data.", no_args_is_help=True)
+app = typer.Typer(
+    help="Train the small models that ship with ragpool, or your own on your data.", no_args_is_help=True
+)
 
-Files = Annotated[list[Path], typer.Argument(help="Data sets in the HotpotQA, 2WikiMultihopQA or MuSiQue format.")]
+Files = Annotated[
+    list[Path], typer.Argument(help="Data sets in the HotpotQA, 2WikiMultihopQA or MuSiQue format.")
+]
 Out = Annotated[Path, typer.Option("--out", help="The folder for the weights and their card.")]
 Seed = Annotated[int, typer.Option("--seed")]
 
@@ -43,7 +47,9 @@ def _train(name: str, files: list[Path], out: Path, seed: int, as_json: bool) ->
             raise InputError(f"{file}: no such file; give data sets in the HotpotQA, 2Wiki or MuSiQue format")
     err = console()
     module = importlib.import_module(f"ragpool.training.{name}")
-    figures: dict[str, Any] = module.train(files, out, seed=seed, log=lambda line: err.print(line, highlight=False))
+    figures: dict[str, Any] = module.train(
+        files, out, seed=seed, log=lambda line: err.print(line, highlight=False)
+    )
     if as_json:
         print_json(figures)
     else:

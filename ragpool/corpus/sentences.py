@@ -17,7 +17,6 @@ _CANDIDATE = re.compile(
 _NEXT = re.compile(r"\s*([\"'“‘«(\[]*\s?)(\w+|\S)")
 _LAST_WORD = re.compile(r"[^\s(\[\"“‘'«—–/]*\Z")
 
-# ruff: noqa: SIM905 - word lists read better as words
 
 # Never the end of a sentence: a name follows.
 _TITLES = frozenset(

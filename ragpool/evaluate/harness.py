@@ -112,12 +112,16 @@ def _chosen(dataset: Dataset, split: str, limit: int | None) -> list[QuestionRec
         raise SettingsError(f"no split {split!r}: choose all, heldout or train")
     questions = [q for q in dataset.questions if is_held_back(q.id) in wanted]
     if not any(q.answers or q.evidence for q in questions):
-        raise InputError(f"{dataset.name}: no question of split {split!r} has gold answers or evidence to compare with")
+        raise InputError(
+            f"{dataset.name}: no question of split {split!r} has gold answers or evidence to compare with"
+        )
     return questions[:limit]
 
 
 def _outcome(rag: RagPool, question: QuestionRecord, method: str, dataset: str) -> Outcome:
-    answer = rag.ask(question.question, id=question.id, job=f"eval:{dataset}:{method}", method=METHODS[method])
+    answer = rag.ask(
+        question.question, id=question.id, job=f"eval:{dataset}:{method}", method=METHODS[method]
+    )
     gold = set(question.evidence)
     found = [e for e in answer.evidence if e.status is EvidenceStatus.ADMITTED]
     documents = list(dict.fromkeys(e.document_id for e in found))
@@ -151,7 +155,9 @@ def _verdicts(rag: RagPool, answer: Answer, gold: set[str]) -> tuple[Verdict, ..
     verdicts = []
     for number, judgement in rag.pools.pool(answer.run_id).judgements:
         held = {
-            e.document_id for e in answer.evidence if e.round <= number and e.status is EvidenceStatus.ADMITTED
+            e.document_id
+            for e in answer.evidence
+            if e.round <= number and e.status is EvidenceStatus.ADMITTED
         }
         verdicts.append(Verdict(judgement.probability, judgement.sufficient, gold <= held))
     return tuple(verdicts)

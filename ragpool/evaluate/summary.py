@@ -88,7 +88,9 @@ def figures(method: str, outcomes: Sequence[Outcome], single: Sequence[Outcome] 
         cited_recall=_mean(with_gold, lambda o: o.cited_recall),
         judge_macro_f1=_macro_f1(verdicts),
         judge_auroc=auroc([v.probability for v in complete], [v.probability for v in incomplete]),
-        judge_calibration_error=calibration_error([v.probability for v in verdicts], [v.complete for v in verdicts]),
+        judge_calibration_error=calibration_error(
+            [v.probability for v in verdicts], [v.complete for v in verdicts]
+        ),
         judge_false_positives=_share([v.sufficient for v in incomplete]),
         judge_false_negatives=_share([not v.sufficient for v in complete]),
         rounds=_mean(outcomes, lambda o: float(o.answer.rounds)),
@@ -113,4 +115,8 @@ def _share(flags: Sequence[bool]) -> float:
 
 
 def _macro_f1(verdicts: Sequence[Verdict]) -> float:
-    return macro_f1([v.sufficient for v in verdicts], [v.complete for v in verdicts]) if verdicts else float("nan")
+    return (
+        macro_f1([v.sufficient for v in verdicts], [v.complete for v in verdicts])
+        if verdicts
+        else float("nan")
+    )

@@ -36,7 +36,9 @@ class Relation:
 
 
 def _relation(source: str, target: str, name: str, inside: str, asks: str) -> Relation:
-    return Relation(source, target, name, tuple(s for s in inside.split(" / ") if s), tuple(asks.split(" / ")))
+    return Relation(
+        source, target, name, tuple(s for s in inside.split(" / ") if s), tuple(asks.split(" / "))
+    )
 
 
 RELATIONS = (
@@ -234,14 +236,15 @@ def _comparison(rng: random.Random) -> tuple[str, str]:
 
 def _name(kind: str, rng: random.Random) -> tuple[str, str]:
     """(how the question says it, the name alone)."""
-    name = _made_up(kind, rng)
+    name = made_up(kind, rng)
     words = _TYPE_WORDS.get(kind)
     if words and rng.random() < (0.9 if kind in (SHIP, EVENT, BUILDING, THING) else 0.35):
         return f"{rng.choice(words)} {name}".replace("the The ", "The "), name
     return name, name
 
 
-def _made_up(kind: str, rng: random.Random) -> str:
+def made_up(kind: str, rng: random.Random) -> str:
+    """An invented name of the kind."""
     word = _word(rng)
     title = f"{rng.choice(_ADJECTIVES)} {rng.choice(_NOUNS)}"
     if kind == PERSON:

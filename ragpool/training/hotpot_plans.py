@@ -62,16 +62,12 @@ HOTPOT_PLANS: dict[str, tuple[str, ...]] = {
         "8-10 | date of birth | ?2",
         "= earlier",
     ),
-    "5ae5dab455429929b08079d2": (
-        "18-20 | Anglo-Saxon Earl of | ?1",
-    ),
+    "5ae5dab455429929b08079d2": ("18-20 | Anglo-Saxon Earl of | ?1",),
     "5a90478a55429933b8a204cc": (
         "0-2 | consultant worked with mayor | ?1",
         "?1 | mayor of city | ?2",
     ),
-    "5ae37aad5542992f92d822cf": (
-        "0-3 | chief of staff to Senator | ?1",
-    ),
+    "5ae37aad5542992f92d822cf": ("0-3 | chief of staff to Senator | ?1",),
     "5a8842db55429938390d3f09": (
         "4-6 | notable speakers painter | ?1",
         "?1 | precisionist depictions of | ?2",
@@ -100,9 +96,7 @@ HOTPOT_PLANS: dict[str, tuple[str, ...]] = {
         "15-18 | stars | ?1",
         "?1 | founder of pop band | ?2",
     ),
-    "5ae226df554299234fd043fd": (
-        "8-11 | Tampa Bay Buccaneers draft history | ?1",
-    ),
+    "5ae226df554299234fd043fd": ("8-11 | Tampa Bay Buccaneers draft history | ?1",),
     "5ae5fa555542996de7b71a9e": (
         "0-2 | residential hall of university | ?1",
         "?1 | located in city | ?2",
@@ -120,9 +114,7 @@ HOTPOT_PLANS: dict[str, tuple[str, ...]] = {
         "0-6 | American actress | ?1",
         "?1 | starred in for seven years | ?2",
     ),
-    "5a8ac84e55429970aeb7031c": (
-        "4-11 | selected for all-star game | ?1",
-    ),
+    "5a8ac84e55429970aeb7031c": ("4-11 | selected for all-star game | ?1",),
     "5a8b49c855429949d91db52e": (
         "11-15 | scandal in 2008 | ?1",
         "?1 | actresses involved | ?2",
@@ -131,12 +123,8 @@ HOTPOT_PLANS: dict[str, tuple[str, ...]] = {
         "0-2 | biographer of contract killer | ?1",
         "?1 | associated with crime family | ?2",
     ),
-    "5a727bc85542994cef4bc2d2": (
-        "2-4 | pregnant during the recording of Dear Brother | ?1",
-    ),
-    "5ae77176554299540e5a5593": (
-        "0-3 | year released | ?1",
-    ),
+    "5a727bc85542994cef4bc2d2": ("2-4 | pregnant during the recording of Dear Brother | ?1",),
+    "5ae77176554299540e5a5593": ("0-3 | year released | ?1",),
     "5a7cdb3c554299683c1c63a1": (
         "1-3 | century developed | ?1",
         "10-13 | century developed | ?2",
@@ -145,9 +133,7 @@ HOTPOT_PLANS: dict[str, tuple[str, ...]] = {
         "0-3 | singer-songwriter | ?1",
         "?1 | from state | ?2",
     ),
-    "5a8b07ef55429971feec4624": (
-        "0-2 | starred Canadian actress | ?1",
-    ),
+    "5a8b07ef55429971feec4624": ("0-2 | starred Canadian actress | ?1",),
     "5a78dfdd55429974737f78eb": (
         "6-9 | date of formation | ?1",
         "13-15 | date of birth | ?2",
@@ -170,9 +156,7 @@ HOTPOT_PLANS: dict[str, tuple[str, ...]] = {
         "14-15 | novel based on historical figure | ?1",
         "?1 | transported to country | ?2",
     ),
-    "5ab7b1e55542992aa3b8c84a": (
-        "0-2 | graduated from college preparatory school | ?1",
-    ),
+    "5ab7b1e55542992aa3b8c84a": ("0-2 | graduated from college preparatory school | ?1",),
     "5a72cee45542991f9a20c5a2": (
         "1-4 | released by label | ?1",
         "5-8 | released by label | ?2",
@@ -181,9 +165,7 @@ HOTPOT_PLANS: dict[str, tuple[str, ...]] = {
         "3-5 | role in Collective Soul | ?1",
         "6-8 | role in Counting Crows | ?2",
     ),
-    "5a77168755429937353601cb": (
-        "5-13 | song debuted | ?1",
-    ),
+    "5a77168755429937353601cb": ("5-13 | song debuted | ?1",),
     "5a8126e555429938b61422d3": (
         "2-7 | profession nationality | ?1",
         "8-10 | profession nationality | ?2",
@@ -202,9 +184,7 @@ HOTPOT_PLANS: dict[str, tuple[str, ...]] = {
         "17-19 | chief of staff at | ?1",
         "13-15 | offices located in city | ?2",
     ),
-    "5ae32b105542994393b9e63d": (
-        "10-12 | writer | ?1",
-    ),
+    "5ae32b105542994393b9e63d": ("10-12 | writer | ?1",),
     "5abb06af5542992ccd8e7ebd": (
         "1-3 | career | ?1",
         "4-6 | career | ?2",
@@ -226,32 +206,20 @@ HOTPOT_PLANS: dict[str, tuple[str, ...]] = {
         "0-2 | fictional character from soap opera | ?1",
         "?1 | creator | ?2",
     ),
-    "5a733bb45542992359bc32a0": (
-        "20-24 | former employees company | ?1",
-    ),
-    "5ac1324855429964131be178": (
-        "0-3 | starred actor | ?1",
-    ),
+    "5a733bb45542992359bc32a0": ("20-24 | former employees company | ?1",),
+    "5ac1324855429964131be178": ("0-3 | starred actor | ?1",),
     "5adbfb9955429947ff17388f": (
         "6-12 | founders | ?1",
         "?1 | contributed to Mississippi Education Reform Act | ?2",
     ),
-    "5ae619515542995703ce8afc": (
-        "5-8 | activity acronym | ?1",
-    ),
+    "5ae619515542995703ce8afc": ("5-8 | activity acronym | ?1",),
     "5ae0e6905542990adbacf6bc": (
         "6-10 | big screen debut film | ?1",
         "?1 | director | ?2",
     ),
-    "5adff9ea55429942ec259bb1": (
-        "21-25 | date of death | ?1",
-    ),
-    "5abecf915542997719eab5e0": (
-        "0-5 | guest appearance rapper from Harlem | ?1",
-    ),
-    "5ac0eb285542992a796dedb7": (
-        "1-7 | compilation album of rare demo tracks | ?1",
-    ),
+    "5adff9ea55429942ec259bb1": ("21-25 | date of death | ?1",),
+    "5abecf915542997719eab5e0": ("0-5 | guest appearance rapper from Harlem | ?1",),
+    "5ac0eb285542992a796dedb7": ("1-7 | compilation album of rare demo tracks | ?1",),
     "5a88f61055429938390d4005": (
         "9-16 | name | ?1",
         "?1 | footballer who plays for | ?2",
@@ -265,9 +233,7 @@ HOTPOT_PLANS: dict[str, tuple[str, ...]] = {
         "7-11 | resigned to be lobbyist for company | ?1",
         "?1 | date founded | ?2",
     ),
-    "5ae717ec5542995703ce8bd0": (
-        "4-10 | mother | ?1",
-    ),
+    "5ae717ec5542995703ce8bd0": ("4-10 | mother | ?1",),
     "5ac5244655429924173fb600": (
         "22-25 | only female music director | ?1",
         "?1 | 1988 comedy produced by D.P. Varma | ?2",

@@ -81,11 +81,13 @@ def train_lora(
     log: Log,
     *,
     base: tuple[Any, Any] | None = None,
+    start: Path | None = None,
 ) -> dict[str, Any]:
     """Train an adapter and write it to ``out`` (peft's format, float16); returns figures of the run.
 
     ``epochs`` holds the examples of each epoch; they may be the same ones every time. ``base`` is a Llama model
-    and its tokenizer, by default the embedded ones.
+    and its tokenizer, by default the embedded ones. ``start`` is the folder of an adapter of the same shape to go
+    on from.
 
     A checkpoint is written after every epoch to ``out/checkpoint.pt`` and a run with the same recipe and
     numbers of examples goes on from it; it is removed at the end.
@@ -109,6 +111,10 @@ def train_lora(
             "ignore", FutureWarning
         )  # peft asks transformers for an attribute by its old name
         model = get_peft_model(llama, config)
+    if start is not None:
+        from peft import load_peft_weights, set_peft_model_state_dict
+
+        set_peft_model_state_dict(model, load_peft_weights(str(start), device="cpu"))
     weights = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=recipe.rate, weight_decay=0.0)
     encoded = [[_encode(tokenizer, example) for example in examples] for examples in epochs]

@@ -23,7 +23,7 @@ from ragpool.slots import (
     reader_prompt,
     verified,
 )
-from ragpool.training import lora, metrics
+from ragpool.training import lora, metrics, statements
 from ragpool.training.cards import READER_CARD, write_card
 from ragpool.training.data import (
     MUSIQUE,
@@ -39,19 +39,40 @@ _WORD = re.compile(r"\w+")
 SIZES = {(TWOWIKI, LOOKUP): 250, (TWOWIKI, FULL): 90, (MUSIQUE, LOOKUP): 150}
 """Examples an epoch; the other sorts are small and used whole."""
 
+MADE_UP = 550  # made-up examples of the second stage
+SECOND_RATE = 2e-4
+SECOND_BATCH = 768
+
 
 def train(
     files: Sequence[Path], out: Path, *, seed: int = 0, epochs: int = 2, threads: int = 2, log: lora.Log
 ) -> dict[str, Any]:
     """Train the reader adapter on the training split of ``files``, measure it on the dev split, write its card.
 
-    A run that was interrupted goes on from its last epoch in ``out``. Returns all figures. Every epoch draws its look-ups, their distractors and which of them are unanswerable anew.
+    A run that was interrupted goes on from its last epoch in ``out``. Returns all figures. Every epoch draws its
+    look-ups, their distractors and which of them are unanswerable anew.
     """
     records = training_split(read_records(files))
     rounds = [examples(records, random.Random(f"{seed}-{epoch}"), SIZES) for epoch in range(epochs)]
-    trained = lora.train_lora(rounds, out, lora.Recipe(seed=seed, threads=threads), log)
+    first = out / "first"
+    trained = lora.train_lora(rounds, first, lora.Recipe(seed=seed, threads=threads), log)
+    trained["second"] = second_stage(files, first, out, seed=seed, threads=threads, log=log)
     log("measuring on the dev split")
     return write_card(READER_CARD, files, out, trained, evaluate(files, out))
+
+
+def second_stage(
+    files: Sequence[Path], first: Path, out: Path, *, seed: int = 0, threads: int = 2, log: lora.Log
+) -> dict[str, Any]:
+    """One more epoch from the adapter in ``first``, over a smaller draw of the data sets and made-up passages.
+
+    It teaches what the sets show too little of: that a value must be the asked entity's, or the answer is none.
+    """
+    rng = random.Random(f"{seed}-second")
+    sizes = {sort: size // 2 for sort, size in SIZES.items()}
+    mixed = examples(training_split(read_records(files)), rng, sizes) + statements.examples(MADE_UP, rng)
+    recipe = lora.Recipe(seed=seed, rate=SECOND_RATE, batch_tokens=SECOND_BATCH, threads=threads)
+    return lora.train_lora([mixed], out, recipe, log, start=first)
 
 
 # --- evaluation

@@ -38,7 +38,9 @@ FOUNDERS = {
 
 def documents() -> list[Document]:
     countries = [
-        Document(country, country, f"{country} is a country in the north. The capital of {country} is {capital}.")
+        Document(
+            country, country, f"{country} is a country in the north. The capital of {country} is {capital}."
+        )
         for country, capital in CAPITALS.items()
     ]
     towns = [
@@ -53,7 +55,9 @@ def question(country: str) -> str:
 
 
 def write_questions(path: Path, count: int = 8) -> Path:
-    lines = [json.dumps({"id": f"q{n}", "question": question(c)}) for n, c in enumerate(list(CAPITALS)[:count])]
+    lines = [
+        json.dumps({"id": f"q{n}", "question": question(c)}) for n, c in enumerate(list(CAPITALS)[:count])
+    ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
@@ -138,7 +142,9 @@ def main(questions: str, store: str, out: str, calls: str, workers: str, delay: 
         workers=int(workers),
         open_rag=lambda: open_rag(Path(store), chat, HashEmbedder()),
     )
-    sys.stdout.write(json.dumps({"answered": report.answered, "already": report.already, "failed": report.failed}))
+    sys.stdout.write(
+        json.dumps({"answered": report.answered, "already": report.already, "failed": report.failed})
+    )
     sys.stdout.flush()
 
 
@@ -173,7 +179,6 @@ def forks() -> None:
     import chromadb  # noqa: F401
     import peft  # noqa: F401
     import transformers  # noqa: F401
-
 
     for line in sys.stdin:
         pid = os.fork()

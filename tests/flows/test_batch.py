@@ -73,7 +73,9 @@ def test_each_question_is_answered_once(run: Callable[..., BatchReport], store: 
 
 
 async def test_what_prefect_shows(run: Callable[..., BatchReport], store: Path, tmp_path: Path) -> None:
-    report = run(scripted.ScriptedChat(), limit=3, job="Three of them")  # with a loop running, as in a notebook
+    report = run(
+        scripted.ScriptedChat(), limit=3, job="Three of them"
+    )  # with a loop running, as in a notebook
     with prefect_home(store) as ready:
         ready()
         async with get_client() as client:
@@ -100,7 +102,9 @@ async def test_what_prefect_shows(run: Callable[..., BatchReport], store: Path, 
     assert len(kept) == 3
 
 
-def test_network_errors_are_tried_again_and_others_reported(run: Callable[..., BatchReport], tmp_path: Path) -> None:
+def test_network_errors_are_tried_again_and_others_reported(
+    run: Callable[..., BatchReport], tmp_path: Path
+) -> None:
     out, calls = tmp_path / "answers.jsonl", tmp_path / "calls"
     wrong = [ConnectionError("refused"), TimeoutError("slow"), ValueError("the model is\nbroken")]
     report = run(scripted.ScriptedChat(calls=calls, failures=wrong), limit=3, retry_delays=[0.01] * 3)

@@ -25,7 +25,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     offline = {**os.environ, "PIP_NO_INDEX": "1"}
     subprocess.run(
-        [*pip, "install", "--no-deps", "--no-build-isolation", "--target", str(place), str(source)], env=offline, check=True
+        [*pip, "install", "--no-deps", "--no-build-isolation", "--target", str(place), str(source)],
+        env=offline,
+        check=True,
     )
     return place
 
@@ -36,7 +38,9 @@ def files(folder: Path) -> set[str]:
 
 
 def test_everything_is_in_the_wheel(installed: Path) -> None:
-    assert files(installed / "ragpool") == files(ROOT / "ragpool") | {f"flows/{name}" for name in files(ROOT / "flows")}
+    assert files(installed / "ragpool") == files(ROOT / "ragpool") | {
+        f"flows/{name}" for name in files(ROOT / "flows")
+    }
     assert not (installed / "flows").exists()
 
 
@@ -44,6 +48,11 @@ def test_the_flows_load_outside_the_repository(installed: Path, tmp_path: Path) 
     code = "import ragpool.cli.app, ragpool.flows.answer_flow, ragpool.flows.serve as s; print(s.__file__)"
     environment = {**os.environ, "PYTHONPATH": str(installed), "PREFECT_HOME": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=tmp_path, check=True, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     assert Path(done.stdout.strip()).is_relative_to(installed)

@@ -52,7 +52,9 @@ def test_each_answer_has_one_line(tmp_path: Path) -> None:
 
 
 @given(cut=st.integers(min_value=0))
-def test_a_torn_last_line_is_cut_off_and_written_again(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+def test_a_torn_last_line_is_cut_off_and_written_again(
+    tmp_path_factory: pytest.TempPathFactory, cut: int
+) -> None:
     path = tmp_path_factory.mktemp("torn") / "answers.jsonl"
     file = answers_file(path)
     for name in ("q0", "q1", "q2"):

@@ -47,7 +47,10 @@ class TestLocalChatUnit(_Supported, ChatModelUnitTests):
 class TestLocalChatIntegration(_Supported, ChatModelIntegrationTests):
     @property
     def standard_chat_model_params(self) -> dict[str, Any]:
-        return {**super().standard_chat_model_params, "max_tokens": 8}  # the suite asks for stories and haikus
+        return {
+            **super().standard_chat_model_params,
+            "max_tokens": 8,
+        }  # the suite asks for stories and haikus
 
 
 class TestLocalEmbeddings(EmbeddingsIntegrationTests):
