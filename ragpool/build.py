@@ -42,7 +42,9 @@ def build(settings: Settings, index: Index, chat: BaseChatModel | None = None) -
     count: Callable[[str], int]
     if trained:
         local = _embedded(settings)
-        planner, reader, generator = TrainedPlanner(local), TrainedReader(local), SlotGenerator(distiller)
+        planner = TrainedPlanner(local, settings.own_weights("plan"))
+        reader = TrainedReader(local, settings.own_weights("reader"))
+        generator = SlotGenerator(distiller)
         name, count = local.version, local.count_tokens
     else:
         chat = chat or models.load_chat(settings.models)

@@ -211,6 +211,10 @@ class _Run:
         known = self.pool.judgements[-1][1].bindings if self.pool.judgements else ()
         bindings = self.steps.closer.close(self.question, self.pool.admitted, known, self._read)
         judgement, usage = self.steps.judge.judge(self.question, self.pool.admitted, bindings)
+        if any(
+            gap.triple is not None for gap in judgement.gaps
+        ):  # the veto: a look-up of the plan is still open
+            judgement = replace(judgement, sufficient=False)
         self.pool.save_judgement(number, judgement, usage, time.monotonic() - begun)
         return judgement
 

@@ -43,6 +43,9 @@ class ModelSettings(_Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: float32 on a CPU, else bfloat16
     threads: int | None = Field(None, ge=1)  # CPU threads of the local models; None leaves torch's choice
     allow_download: bool = False  # a hub name may be fetched over the network
+    weights: Path | None = (
+        None  # your own plan/, reader/ and judge/ folders (ragpool train); None: the shipped ones
+    )
     cache: Path | None = None  # where dequantised copies of GGUF files go; None: the user's cache folder
 
 
@@ -175,10 +178,15 @@ class Settings(BaseSettings):
             chosen["threshold"] = self.judge.threshold
         return preset.model_copy(update=chosen)
 
+    def own_weights(self, name: str) -> Path | None:
+        """The user's folder for one trained part, where there is one; None means the shipped one."""
+        folder = self.models.weights / name if self.models.weights is not None else None
+        return folder if folder is not None and folder.is_dir() else None
+
     def config_hash(self) -> str:
         """12 hex digits over every setting that can change an answer (not devices, threads or secrets)."""
         tree = self.model_dump(mode="json")
         tree.pop("database_url")
-        tree["models"] = {k: tree["models"][k] for k in ("chat", "embedder", "temperature")}
+        tree["models"] = {k: tree["models"][k] for k in ("chat", "embedder", "temperature", "weights")}
         tree["preset"] = self.preset.model_dump()
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]

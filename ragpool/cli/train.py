@@ -53,4 +53,6 @@ def _train(name: str, files: list[Path], out: Path, seed: int, as_json: bool) ->
     if as_json:
         print_json(figures)
     else:
-        typer.echo(f"weights and card in {out}; to use them: --set {name}.weights={out}")
+        typer.echo(
+            f"weights and card in {out}; they are used with --set models.weights=FOLDER when they are FOLDER/{name}"
+        )

@@ -30,9 +30,10 @@ def load_judge(settings: Settings, *, embedder: models.Embedder, chat: BaseChatM
         return RulesJudge()
     if settings.judge.kind == "prompted":
         return PromptedJudge(chat or models.load_chat(settings.models), threshold=threshold)
-    network = Network.load()
+    own = settings.own_weights("judge")
+    network = Network.load(own) if own is not None else Network.load()
     if embedder.version != network.embedder:
-        own = models.load_embedder(settings.models.model_copy(update={"embedder": models.EMBEDDED}))
-        logger.info("the judge embeds with %s, the index with %s", own.version, embedder.version)
-        embedder = own
+        embedded = models.load_embedder(settings.models.model_copy(update={"embedder": models.EMBEDDED}))
+        logger.info("the judge embeds with %s, the index with %s", embedded.version, embedder.version)
+        embedder = embedded
     return TrainedJudge(embedder, threshold=threshold, network=network)
