@@ -22,6 +22,7 @@ Read = Callable[[str, Sequence[Context]], Reading]
 FIRM = 0.6  # a binding of this confidence is not read again when new evidence comes in
 _TITLE_BONUS = 0.6
 _MENTION_BONUS = 0.3
+_PART_OF_NAME = 0.5  # of the words of a name, where no passage has them all
 _BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
 
 
@@ -90,13 +91,17 @@ class SlotCloser:
         return tuple(bindings)
 
     def candidates(self, lookup: Triple, evidence: Sequence[Evidence]) -> list[Candidate]:
-        """The passages that mention the look-up's subject, the most likely first."""
+        """The passages that mention the look-up's subject, the most likely first.
+
+        Where some carry the whole of its name, those that carry a part of it are somebody else's and left out.
+        """
         ranked = self._distiller.rank(f"{lookup.subject} {lookup.relation}", evidence)
         subject = content_words(lookup.subject)
+        mentions = [overlap(subject, content_words(f"{e.title} {e.text}")) for e in evidence]
+        needed = 1.0 if 1.0 in mentions else _PART_OF_NAME
         found = []
-        for item, sentences in zip(evidence, ranked, strict=True):
-            mention = overlap(subject, content_words(f"{item.title} {item.text}"))
-            if not sentences or (subject and mention < 0.5):
+        for item, sentences, mention in zip(evidence, ranked, mentions, strict=True):
+            if not sentences or (subject and mention < needed):
                 continue
             score = max(s.score for s in sentences) + _MENTION_BONUS * mention
             if is_about(lookup.subject, item.title):

@@ -92,7 +92,7 @@ def test_prune_and_delete(notes: Path, capsys: pytest.CaptureFixture[str]) -> No
         (["ask", "Who?", "--set", "efort=low"], "efort"),
         (["pool", "ls", "--store", "nowhere"], "no store"),
         (["pool", "rm"], "--job"),
-        (["batch", "none.jsonl", "--out", "o.jsonl", "--store", "nowhere"], "none.jsonl"),
+        (["batch", "none.jsonl", "--out", "o.jsonl", "--store", "nowhere"], "no index at nowhere"),
         (["eval", "none.json"], "none.json"),
         (["train", "judge", "none.json", "--out", "w"], "no such file"),
         (["config", "show", "--config", "none.toml"], "config init"),

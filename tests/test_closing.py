@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fakes import HashEmbedder
+from family import BORN, DOCUMENTS, PLANS, PatternReader
+
+from ragpool.closing import SlotCloser, filled, is_about
+from ragpool.distil import Distiller
+from ragpool.plan import parse_plan
+from ragpool.slots import Reading
+from ragpool.types import Binding, Evidence, Span, Triple
+
+QUESTION = parse_plan(PLANS[BORN], BORN)
+assert QUESTION is not None
+POOL = {d.id: Evidence(d.id, d.id, d.title, d.text, (Span(0, len(d.text)),), 0, "q", 1.0) for d in DOCUMENTS}
+TITLES = {d.title for d in DOCUMENTS}
+
+
+def close(
+    names: list[str], known: Sequence[Binding] = (), reader: PatternReader | None = None
+) -> dict[str, Binding]:
+    assert QUESTION is not None
+    closer = SlotCloser(Distiller(HashEmbedder()), TITLES.__contains__)
+    found = closer.close(QUESTION, [POOL[n] for n in names], known, (reader or PatternReader()).read)
+    return {b.slot: b for b in found}
+
+
+def test_a_chain_is_closed_as_far_as_the_evidence_goes() -> None:
+    assert {s: b.value for s, b in close(["alda", "cora"]).items()} == {"?1": "Cora Vell", "?2": "Port Ennis"}
+    assert {s: b.value for s, b in close(["alda"]).items()} == {"?1": "Cora Vell"}
+    assert close(["cora"]) == {}
+
+
+def test_the_quote_is_the_sentence_that_says_so() -> None:
+    binding = close(["alda"])["?1"]
+    assert (binding.passage_id, binding.quote) == ("alda", "The mother of Alda Brenn was Cora Vell.")
+
+
+def test_a_bridge_is_read_from_its_own_page_when_the_corpus_has_one() -> None:
+    gossip = Evidence(
+        "gossip", "gossip", "Gossip", "The birthplace of Cora Vell was Nowhere.", (), 0, "q", 1.0
+    )
+    assert QUESTION is not None
+    reader = PatternReader()
+    closer = SlotCloser(Distiller(HashEmbedder()), TITLES.__contains__)
+    assert [b.slot for b in closer.close(QUESTION, [POOL["alda"], gossip], (), reader.read)] == ["?1"]
+    free = SlotCloser(Distiller(HashEmbedder()))
+    assert [b.value for b in free.close(QUESTION, [POOL["alda"], gossip], (), reader.read)] == [
+        "Cora Vell",
+        "Nowhere",
+    ]
+
+
+def test_the_reader_is_not_asked_about_a_name_that_nobody_mentions() -> None:
+    reader = PatternReader()
+    assert close(["ilse", "ennis"], reader=reader) == {}
+    assert reader.queries == []
+
+
+def test_a_firm_binding_stays_and_a_weak_one_is_read_again() -> None:
+    def known(confidence: float) -> Binding:
+        return Binding("?1", "Ilse Marr", "alda", "quote", confidence)
+
+    assert close(["alda"], [known(0.9)])["?1"].value == "Ilse Marr"
+    assert close(["alda"], [known(0.4)])["?1"].value == "Cora Vell"
+
+
+def test_a_value_that_is_unsure_or_not_in_the_sentences_closes_nothing() -> None:
+    class Unsure(PatternReader):
+        def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
+            return Reading("Cora Vell", 0.1)
+
+    class Inventive(PatternReader):
+        def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
+            return Reading("Somebody Else", 0.9)
+
+    assert close(["alda"], reader=Unsure()) == {}
+    assert close(["alda"], reader=Inventive()) == {}
+
+
+def test_filled_and_is_about() -> None:
+    binding = Binding("?1", "Cora Vell", "p", "q", 1.0)
+    assert filled(Triple("?1", "birthplace", "?2"), [binding]) == Triple("Cora Vell", "birthplace", "?2")
+    assert filled(Triple("?1", "birthplace", "?2"), []) is None
+    assert is_about("Edgar Lewis", "Edgar Lewis (director)")
+    assert not is_about("Edgar Lewis", "Edgar Lewisham")
