@@ -39,10 +39,10 @@ demo: $(STAMP)
 	$(BIN)/ragpool batch $(CORPUS) --store $(DEMO)/store --out $(DEMO)/answers.jsonl --limit $(N) --table
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 test-fast: check
-	$(BIN)/python -m pytest -m "not model"
+	$(BIN)/python -m pytest -n 2 -m "not model"
 
 check: $(STAMP)
 	$(BIN)/ruff check .

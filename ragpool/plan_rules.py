@@ -28,6 +28,8 @@ _COMPARISONS = tuple(
     )
 )
 _NAME = r"(?:[A-Z0-9\"'¡¿#$(]|[^\W\d_a-z])"  # a name begins with one of these, never with a lower case letter
+# a subject that ends in a lower case word has swallowed one the pattern does not know: "The Lark educated | author"
+_LEFT_OVER = re.compile(r"^[^?|][^|]*\s[a-z]{3,}\s*\|")
 _ROLE = re.compile(r"\b(director|author|writer|composer|performer|producer|founder)s?\b")
 _EITHER = re.compile(rf"(?:,\s*|\b(?:first|later|earlier|last|older|younger|recently|between|is|was|did)[,:]?\s+)"
                      rf"(?P<a>{_NAME}[^?]*?)\s+or\s+(?P<b>{_NAME}[^?]*?)\s*\?*$")  # fmt: skip
@@ -130,7 +132,8 @@ _KIN = {
 def plan_lines(question: str) -> list[str]:
     """The plan's lines, or none."""
     text = " ".join(question.split())
-    return _compared(text) or _same(text) or _chain(text)
+    lines = _compared(text) or _same(text) or _chain(text)
+    return [] if any(_LEFT_OVER.search(line) for line in lines) else lines
 
 
 def _compared(text: str) -> list[str]:

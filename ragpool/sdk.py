@@ -30,6 +30,16 @@ class RagPool:
     """An open store: documents, index, pools, and the loop over them.
 
     Safe to use from several threads; one process writes documents at a time. Models load at the first question.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "lark.txt").write_text("The Lark is a brig. Its home port is Port Ennis.")
+    >>> with RagPool.open(folder / "store", create=True) as rag:
+    ...     added = rag.add(folder / "lark.txt").added
+    ...     hits = rag.search("Where is the Lark based?", k=1)
+    >>> added, hits[0].passage.document_id
+    (1, 'lark.txt')
     """
 
     def __init__(

@@ -96,3 +96,12 @@ def test_any_text_gives_a_plan_that_is_read_back_or_none(question: str) -> None:
     plan = parse_plan("\n".join(lines), question)
     assert plan is None or 0 < len(plan.triples) <= len(lines)
     assert lines or plan is None
+
+
+def test_a_verb_that_no_pattern_knows_is_left_to_the_model() -> None:
+    assert plan_lines("Where was the author of The Idle Garden educated?") == []
+    assert plan_lines("What is the ship of the author of The Salt Road called?") == []
+    assert plan_lines("Where did the author of The Salt Road die?") == [
+        "The Salt Road | author | ?1",
+        "?1 | place of death | ?2",
+    ]
