@@ -36,7 +36,9 @@ $(STAMP): requirements/lock.txt requirements/torch.txt requirements/models.txt p
 
 demo: $(STAMP)
 	$(BIN)/ragpool index $(dir $(CORPUS)) --store $(DEMO)/store
-	$(BIN)/ragpool batch $(CORPUS) --store $(DEMO)/store --out $(DEMO)/answers.jsonl --limit $(N) --table
+	$(BIN)/python -c 'import sys; n = int(sys.argv[1]); rows = open(sys.argv[2], encoding="utf-8").readlines(); \
+		sys.stdout.writelines(rows[i * len(rows) // n] for i in range(min(n, len(rows))))' $(N) $(CORPUS) > $(DEMO)/questions.jsonl
+	$(BIN)/ragpool batch $(DEMO)/questions.jsonl --store $(DEMO)/store --out $(DEMO)/answers.jsonl --table
 
 test: check
 	$(BIN)/python -m pytest -n 2

@@ -70,10 +70,11 @@ A LoRA adapter (peft format, float16, {trained["bytes"] / 1e6:.1f} MB) for {BASE
 - recipe: `{json.dumps(trained["recipe"])}`
 - examples in each epoch: {trained["examples"]}; tokens: {trained["tokens"]}
 - loss of each epoch: {trained["losses"]}; {trained["seconds"]:.0f} seconds of training
-
+{_second(trained)}
 ## Data
 
 {data}
+- made-up questions and passages over invented names (`ragpool/training/grammar.py`, `statements.py`): our own, Apache-2.0
 
 Samples of the training splits. Questions whose id hashes below 3 of 10 (`ragpool.training.data.is_dev`) were held
 out from training.
@@ -96,6 +97,17 @@ out from training.
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return figures
+
+
+def _second(trained: Mapping[str, Any]) -> str:
+    """A line on the second stage, where there was one."""
+    stage = trained.get("second")
+    if not stage:
+        return ""
+    return (
+        f"- second stage, from the first one's weights: {stage['examples']} examples, tokens {stage['tokens']}, loss"
+        f" {stage['losses']}, {stage['seconds']:.0f} seconds, recipe `{json.dumps(stage['recipe'])}`\n"
+    )
 
 
 def _licence(name: str) -> str:
