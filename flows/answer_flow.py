@@ -34,6 +34,7 @@ from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from ragpool.corpus import QuestionRecord
+from ragpool.models.resolve import is_provider
 from ragpool.sdk import RagPool
 from ragpool.settings import Effort, Method, Settings
 
@@ -106,7 +107,10 @@ async def _spread(
 ) -> None:
     """Run a task for each question that is left. At most ``window`` are handed to the threads at a time, so that a
     batch of many thousands neither fills the memory nor takes long to stop."""
-    ask = answer_question.with_options(tags=[f"model:{batch.rag.settings.models.chat}"])
+    ask, chat = answer_question, batch.rag.settings.models.chat
+    if is_provider(chat):
+        # for "prefect concurrency-limit create TAG N"; a tag costs a call to the server, so none where it is no use
+        ask = ask.with_options(tags=[f"model:{chat}"])
     if batch.retry_delays is not None:
         ask = ask.with_options(retries=len(batch.retry_delays), retry_delay_seconds=list(batch.retry_delays))
     waiting: dict[asyncio.Future[Any], tuple[QuestionRecord, Future[Any]]] = {}
