@@ -69,8 +69,8 @@ def main(arguments: list[str] | None = None) -> None:
         code = app([word for word in line if word != "--debug"], standalone_mode=False)
     except RagpoolError as error:
         code = _report(str(error), error.exit_code, debug)
-    except KeyboardInterrupt:
-        code = _report("interrupted; what was committed is kept", 130, debug=False)
+    except KeyboardInterrupt as error:  # a batch says how to go on
+        code = _report(str(error) or "interrupted; what was committed is kept", 130, debug=False)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output is gone; the interpreter would complain about it at exit
         code = 1
