@@ -17,6 +17,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 export DO_NOT_TRACK ?= 1
 export ANONYMIZED_TELEMETRY ?= False
+export UV_SYSTEM_CERTS ?= 1
 
 .PHONY: demo test setup check test-fast lock corpus clean
 .DELETE_ON_ERROR:
