@@ -42,7 +42,7 @@ def _relation(source: str, target: str, name: str, inside: str, asks: str) -> Re
 
 
 RELATIONS = (
-    _relation(WORK, PERSON, "author", "the author of {} / the writer of {} / the person who wrote {} / the man who wrote {}", "Who wrote {}? / Who is the author of {}? / By whom was {} written?"),
+    _relation(WORK, PERSON, "author", "the author of {} / the writer of {} / the person who wrote {} / the man who wrote {} / the person by whom {} was written", "Who wrote {}? / Who is the author of {}? / By whom was {} written?"),
     _relation(WORK, PERSON, "director", "the director of {} / the person who directed {} / the film maker behind {}", "Who directed {}? / Who was {} directed by?"),
     _relation(WORK, PERSON, "composer", "the composer of {} / the musician who composed {} / the person who wrote the music for {}", "Who composed {}? / Who wrote the music of {}?"),
     _relation(WORK, PERSON, "performer", "the singer of {} / the performer of {} / the artist who recorded {}", "Who sings {}? / Which artist performed {}?"),
@@ -61,8 +61,8 @@ RELATIONS = (
     _relation(PERSON, PERSON, "spouse", "the wife of {} / the husband of {} / the spouse of {} / {}'s spouse / the person married to {}", "Who was {} married to? / Whom did {} marry? / Who is the spouse of {}?"),
     _relation(PERSON, PERSON, "child", "the son of {} / the daughter of {} / {}'s child", "Who is the child of {}? / What was the name of the son of {}?"),
     _relation(PERSON, PERSON, "sibling", "the brother of {} / the sister of {} / {}'s sibling", "Who is the sibling of {}? / Who was {}'s brother?"),
-    _relation(PERSON, PERSON, "teacher", "the teacher of {} / the person who taught {} / the mentor of {}", "Who taught {}? / Under whom did {} study? / Who was the teacher of {}?"),
-    _relation(PERSON, PERSON, "student", "the pupil of {} / the student of {}", "Who was the student of {}? / Whom did {} teach?"),
+    _relation(PERSON, PERSON, "teacher", "the teacher of {} / the person who taught {} / the mentor of {} / {}'s teacher / the person under whom {} studied / the master of whom {} was a pupil", "Who taught {}? / Under whom did {} study? / Who was the teacher of {}?"),
+    _relation(PERSON, PERSON, "student", "the pupil of {} / the student of {} / the person whom {} taught", "Who was the student of {}? / Whom did {} teach? / Who was taught by {}?"),
     _relation(PERSON, PERSON, "successor", "the successor of {} / the person who succeeded {}", "Who succeeded {}? / Who came after {}?"),
     _relation(PERSON, PERSON, "predecessor", "the predecessor of {}", "Who preceded {}? / Who was {} preceded by?"),
     _relation(PERSON, PLACE, "place of birth", "the birthplace of {} / the town where {} was born / the city in which {} was born / the place of birth of {}", "Where was {} born? / In which town was {} born? / What is the birthplace of {}? / In what city was {} born?"),
@@ -76,7 +76,7 @@ RELATIONS = (
     _relation(PERSON, LAND, "country of citizenship", "the country {} came from / the home country of {}", "What nationality was {}? / Which country is {} from? / What is the nationality of {}?"),
     _relation(PERSON, SCHOOL, "educated at", "the school {} attended / the university where {} studied / the college at which {} was educated", "Where was {} educated? / Where did {} study? / Which school did {} attend? / At which college was {} educated? / Where did {} go to school?"),
     _relation(PERSON, FIRM, "employer", "the company {} worked for / the employer of {}", "Who employed {}? / For which company did {} work?"),
-    _relation(PERSON, FIRM, "company founded", "the company founded by {} / the firm that {} founded / the business {} started", "Which company did {} found? / What firm was started by {}?"),
+    _relation(PERSON, FIRM, "company founded", "the company founded by {} / the firm that {} founded / the business {} started / the house set up by {} / the company of which {} was the founder", "Which company did {} found? / What firm was started by {}?"),
     _relation(PERSON, TEAM, "member of sports team", "the club {} played for / the team of {}", "For which team did {} play? / What club did {} play for?"),
     _relation(PERSON, SHIP, "ship commanded", "the ship commanded by {} / the vessel captained by {} / the ship of which {} was captain", "Which ship did {} command? / Of which vessel was {} the captain?"),
     _relation(PERSON, BUILDING, "building designed", "the building designed by {} / the lighthouse {} designed / the bridge built by {}", "Which building did {} design? / What did {} design?"),
@@ -93,13 +93,13 @@ RELATIONS = (
     _relation(SHIP, VALUE, "fate", "", "What happened to {}? / What was the fate of {}?"),
     _relation(FIRM, PERSON, "founder", "the founder of {} / the person who founded {} / the man who started {}", "Who founded {}? / Who was the founder of {}? / Who started {}?"),
     _relation(FIRM, PERSON, "director", "the head of {} / the chief executive of {} / the manager of {}", "Who runs {}? / Who is the head of {}? / Who managed {}?"),
-    _relation(FIRM, PLACE, "headquarters", "the town where {} has its seat / the city in which {} is based / the headquarters of {}", "Where is {} based? / In which town does {} have its headquarters? / Where is the seat of {}?"),
+    _relation(FIRM, PLACE, "headquarters", "the town where {} has its seat / the city in which {} is based / the headquarters of {} / the town in which {} had its offices", "Where is {} based? / In which town does {} have its headquarters? / Where is the seat of {}? / Where did {} have its head office? / In what city are the offices of {}?"),
     _relation(FIRM, VALUE, "date founded", "", "When was {} founded? / In what year was {} established? / What year did {} start?"),
     _relation(FIRM, FIRM, "parent company", "the parent company of {} / the company that owns {}", "What is the parent company of {}? / Who owns {}?"),
     _relation(FIRM, VALUE, "product", "", "What does {} make? / What is the main product of {}?"),
-    _relation(BUILDING, PERSON, "architect", "the architect of {} / the designer of {} / the engineer who designed {}", "Who designed {}? / Who was the architect of {}?"),
+    _relation(BUILDING, PERSON, "architect", "the architect of {} / the designer of {} / the engineer who designed {} / the person who designed {} / the person by whom {} was designed / the person behind the design of {}", "Who designed {}? / Who was the architect of {}?"),
     _relation(BUILDING, PLACE, "location", "the town where {} stands / the place in which {} is located", "Where is {}? / In which town does {} stand? / Where is {} located?"),
-    _relation(BUILDING, FIRM, "builder", "the company that built {} / the contractor for {}", "Which company built {}? / Who was the builder of {}?"),
+    _relation(BUILDING, FIRM, "builder", "the company that built {} / the contractor for {} / the firm by which {} was built", "Which company built {}? / Who was the builder of {}?"),
     _relation(BUILDING, VALUE, "height", "", "How tall is {}? / What is the height of {}?"),
     _relation(BUILDING, VALUE, "date opened", "", "When was {} opened? / In which year was {} completed? / When was {} built?"),
     _relation(PLACE, PLACE, "located in", "the region in which {} lies / the island on which {} lies / the county where {} is located", "In which region is {}? / On which island does {} lie? / What county is {} in?"),
@@ -112,7 +112,7 @@ RELATIONS = (
     _relation(LAND, PERSON, "head of government", "the prime minister of {} / the king of {} / the ruler of {}", "Who is the prime minister of {}? / Who ruled {}?"),
     _relation(LAND, VALUE, "currency", "", "What currency is used in {}? / What is the currency of {}?"),
     _relation(LAND, VALUE, "official language", "", "What is the official language of {}? / Which language is spoken in {}?"),
-    _relation(EVENT, PERSON, "leader", "the leader of {} / the person who led {}", "Who led {}? / Who was the leader of {}?"),
+    _relation(EVENT, PERSON, "leader", "the leader of {} / the person who led {} / the person in command of {}", "Who led {}? / Who was the leader of {}? / Who was in charge of {}?"),
     _relation(EVENT, FIRM, "sponsor", "the company that paid for {} / the sponsor of {}", "Who paid for {}? / Which company sponsored {}? / Who financed {}?"),
     _relation(EVENT, PLACE, "location", "the town where {} took place / the place where {} was signed", "Where did {} take place? / Where was {} signed? / In which town was {} held?"),
     _relation(EVENT, VALUE, "date", "", "When did {} take place? / When was {} signed? / In what year did {} begin?"),
@@ -124,12 +124,33 @@ RELATIONS = (
     _relation(SCHOOL, PERSON, "notable alumnus", "the best known pupil of {}", "Who studied at {}?"),
     _relation(TEAM, PERSON, "coach", "the coach of {} / the manager of {}", "Who coaches {}? / Who is the manager of {}?"),
     _relation(TEAM, PLACE, "home city", "the city in which {} plays", "Where does {} play its home games? / In which city is {} based?"),
-    _relation(THING, PERSON, "maker", "the maker of {} / the inventor of {} / the person who made {}", "Who made {}? / Who invented {}? / By whom was {} built?"),
+    _relation(THING, PERSON, "maker", "the maker of {} / the inventor of {} / the person who made {} / the craftsman behind {} / the person who built {}", "Who made {}? / Who invented {}? / By whom was {} built?"),
     _relation(THING, BUILDING, "kept in", "the museum that holds {} / the place where {} is kept", "Where is {} kept? / Which museum holds {}? / In which collection is {}?"),
     _relation(THING, VALUE, "date made", "", "When was {} made? / In what year was {} built?"),
     _relation(THING, VALUE, "material", "", "What is {} made of?"),
+    _relation(EVENT, PERSON, "mediator", "the mediator of {} / the person who brokered {} / the person who mediated {}", "Who mediated {}? / Who brokered {}?"),
+    _relation(WORK, PLACE, "place of premiere", "the town in which {} was first performed / the city where {} had its premiere", "Where was {} first performed? / In which town did {} open? / Where was the premiere of {}?"),
+    _relation(WORK, PERSON, "librettist", "the librettist of {} / the person who wrote the words of {} / the author of the libretto of {}", "Who wrote the libretto of {}? / Who wrote the words of {}?"),
+    _relation(PERSON, WORK, "opera with libretto by", "the opera whose libretto was written by {} / the opera for which {} wrote the words", "For which opera did {} write the libretto?"),
+    _relation(PERSON, WORK, "painting", "the painting by {} / the picture that {} painted", "Which picture did {} paint?"),
+    _relation(PLACE, LAND, "island", "the island on which {} lies / the island of {}", "On which island is {}? / On what island does {} lie?"),
+    _relation(PLACE, VALUE, "date of charter", "", "When did {} receive its charter? / In what year did {} become a town?"),
+    _relation(PLACE, PLACE, "twin town", "the twin town of {}", "Which town is twinned with {}?"),
+    _relation(BUILDING, VALUE, "number of visitors", "", "How many people visit {} each year?"),
+    _relation(EVENT, VALUE, "number of participants", "", "How many people took part in {}? / How many took part in {}? / How many participants did {} have?"),
+    _relation(EVENT, VALUE, "duration", "", "How long did {} last? / How many days did {} take?"),
+    _relation(THING, PERSON, "owner", "the owner of {} / the person to whom {} belongs", "Who owns {}? / To whom did {} belong?"),
+    _relation(SHIP, PERSON, "designer", "the designer of {} / the naval architect of {}", "Who designed {}?"),
+    _relation(TEAM, VALUE, "date founded", "", "When was {} founded?"),
+    _relation(TEAM, BUILDING, "stadium", "the home ground of {} / the stadium where {} plays", "What is the home ground of {}? / In which stadium does {} play?"),
+    _relation(PERSON, TEAM, "coach of team", "the club coached by {}", "Which club did {} coach?"),
+    _relation(PERSON, PLACE, "place of work", "the town where {} worked", "Where did {} work?"),
 )  # fmt: skip
 
+_COUNTED = (
+    "articles members pages rooms objects seats floors islands chapters acts bells guns employees students sons daughters "
+    "wheels signatories songs episodes books windows towers clauses volunteers bridges shops"
+).split()
 _TYPE_WORDS = {
     WORK: ("the film", "the novel", "the song", "the book", "the opera", "the painting"),
     SHIP: ("the ship", "the schooner", "the steamer", "the"),
@@ -168,6 +189,18 @@ _COMPARED = (
     (WORK, "author", "same", "Were {a} and {b} written by the same person? / Do {a} and {b} have the same author?"),
     (WORK, "publisher", "same", "Did the same house publish {a} and {b}?"),
     (SCHOOL, "location", "same", "Are {a} and {b} in the same town?"),
+    (FIRM, "headquarters", "same", "Were {a} and {b} based in the same town? / Did {a} and {b} have their offices in the same town?"),
+    (FIRM, "founder", "same", "Were {a} and {b} founded by the same person? / Did the same person found {a} and {b}?"),
+    (BUILDING, "architect", "same", "Were {a} and {b} designed by the same person? / Do {a} and {b} share their architect?"),
+    (PERSON, "teacher", "same", "Did {a} and {b} have the same teacher? / Were {a} and {b} taught by the same person?"),
+    (PERSON, "place of death", "same", "Did {a} and {b} die in the same town?"),
+    (PLACE, "island", "same", "Are {a} and {b} on the same island?"),
+    (THING, "kept in", "same", "Are {a} and {b} kept in the same museum?"),
+    (EVENT, "date", "later", "Which took place later, {a} or {b}? / Which was signed later, {a} or {b}?"),
+    (EVENT, "duration", "larger", "Which lasted longer, {a} or {b}?"),
+    (BUILDING, "height", "smaller", "Which is lower, {a} or {b}?"),
+    (SCHOOL, "date founded", "later", "Which is the younger school, {a} or {b}?"),
+    (FIRM, "date founded", "later", "Which was founded later, {a} or {b}? / Which company is younger, {a} or {b}?"),
 )  # fmt: skip
 
 _SYLLABLES = (
@@ -188,7 +221,8 @@ def examples(count: int, seed: int) -> list[Question]:
     rng = random.Random(seed)
     made: list[Question] = []
     while len(made) < count:
-        text, plan = _comparison(rng) if rng.random() < 0.25 else _chain(rng)
+        form = rng.choices((_chain, _comparison, _counted), weights=(70, 24, 6))[0]
+        text, plan = form(rng)
         question = parse_plan(plan, text, planner="grammar")
         if question is not None:
             made.append(question)
@@ -197,7 +231,7 @@ def examples(count: int, seed: int) -> list[Question]:
 
 def _chain(rng: random.Random) -> tuple[str, str]:
     """A chain of one to three steps, built from the last step back to the name."""
-    steps = rng.choices((1, 2, 3), weights=(1, 5, 3))[0]
+    steps = rng.choices((1, 2, 3), weights=(2, 5, 4))[0]
     first = rng.choice([r for r in RELATIONS if r.inside] if steps > 1 else RELATIONS)
     chain = [first]
     while len(chain) < steps:
@@ -232,6 +266,43 @@ def _comparison(rng: random.Random) -> tuple[str, str]:
             shown = f"?{len(lines)}"
         lines.append(f"{shown} | {relation} | ?{len(lines) + 1}")
     return _first_upper(text), "\n".join([*lines, f"= {operation}"])
+
+
+def _counted(rng: random.Random) -> tuple[str, str]:
+    """How many of something one thing has, or which of two has more."""
+    noun, kind = (
+        rng.choice(_COUNTED),
+        rng.choice((WORK, SHIP, FIRM, PLACE, BUILDING, EVENT, SCHOOL, THING, PERSON)),
+    )
+    relation = f"number of {noun}"
+    (first, a), (second, b) = _name(kind, rng), _name(kind, rng)
+    if rng.random() < 0.4:
+        more = rng.random() < 0.7
+        form = rng.choice(
+            (
+                "Which has {m} {n}, {a} or {b}?",
+                "Which of {a} and {b} has {m} {n}?",
+                "Did {a} or {b} have {m} {n}?",
+            )
+        )
+        text = form.format(m="more" if more else "fewer", n=noun, a=first, b=second)
+        return text, f"{a} | {relation} | ?1\n{b} | {relation} | ?2\n= {'larger' if more else 'smaller'}"
+    lines = [f"{a} | {relation} | ?1"]
+    before = [r for r in RELATIONS if r.target == kind and r.inside]
+    if before and rng.random() < 0.6:
+        step = rng.choice(before)
+        source, shown = _name(step.source, rng)
+        first = rng.choice(step.inside).format(source)
+        lines = [f"{shown} | {step.name} | ?1", f"?1 | {relation} | ?2"]
+    form = rng.choice(
+        (
+            "How many {n} does {a} have?",
+            "How many {n} did {a} have?",
+            "How many {n} are there in {a}?",
+            "What is the number of {n} of {a}?",
+        )
+    )
+    return form.format(n=noun, a=first), "\n".join(lines)
 
 
 def _name(kind: str, rng: random.Random) -> tuple[str, str]:
