@@ -23,7 +23,7 @@ from ragpool.slots import (
     reader_prompt,
     verified,
 )
-from ragpool.training import lora, metrics, statements
+from ragpool.training import lora, metrics, mined, statements
 from ragpool.training.cards import READER_CARD, write_card
 from ragpool.training.data import (
     MUSIQUE,
@@ -39,8 +39,8 @@ _WORD = re.compile(r"\w+")
 SIZES = {(TWOWIKI, LOOKUP): 250, (TWOWIKI, FULL): 90, (MUSIQUE, LOOKUP): 150}
 """Examples an epoch; the other sorts are small and used whole."""
 
-MADE_UP = 550  # made-up examples of the second stage
-SECOND_RATE = 2e-4
+MINED, MADE_UP = 2600, 600  # examples of the second stage: mined from paragraphs, made up
+SECOND_RATE = 3e-4
 SECOND_BATCH = 768
 
 
@@ -64,13 +64,19 @@ def train(
 def second_stage(
     files: Sequence[Path], first: Path, out: Path, *, seed: int = 0, threads: int = 2, log: lora.Log
 ) -> dict[str, Any]:
-    """One more epoch from the adapter in ``first``, over a smaller draw of the data sets and made-up passages.
+    """One more epoch from the adapter in ``first``, over the data sets, look-ups mined from their paragraphs and
+    made-up passages.
 
-    It teaches what the sets show too little of: that a value must be the asked entity's, or the answer is none.
+    It teaches what the gold look-ups show too little of: many relations in running text, and that a value must be
+    the asked entity's, or the answer is none.
     """
     rng = random.Random(f"{seed}-second")
-    sizes = {sort: size // 2 for sort, size in SIZES.items()}
-    mixed = examples(training_split(read_records(files)), rng, sizes) + statements.examples(MADE_UP, rng)
+    records = training_split(read_records(files))
+    mixed = (
+        examples(records, rng, SIZES)
+        + mined.examples(records, MINED, rng)
+        + statements.examples(MADE_UP, rng)
+    )
     recipe = lora.Recipe(seed=seed, rate=SECOND_RATE, batch_tokens=SECOND_BATCH, threads=threads)
     return lora.train_lora([mixed], out, recipe, log, start=first)
 

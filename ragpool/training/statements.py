@@ -45,7 +45,7 @@ def _example(rng: random.Random) -> Example:
             _passage(subject, relation.source, None if missing else (relation, value), relation, rng)
         )
     for _ in range(rng.randint(1, 3)):  # the same relation of somebody else
-        other = made_up(relation.source, rng)
+        other = _namesake(subject, rng) if rng.random() < 0.4 else made_up(relation.source, rng)
         said = (relation, _value(relation, rng)) if rng.random() < 0.75 else None
         contexts.append(_passage(other, relation.source, said, relation, rng))
     rng.shuffle(contexts)
@@ -53,6 +53,14 @@ def _example(rng: random.Random) -> Example:
         f"{subject}, {relation.name}?" if rng.random() < 0.75 else rng.choice(relation.asks).format(subject)
     )
     return Example(reader_prompt(asked, contexts), NONE if missing else value)
+
+
+def _namesake(subject: str, rng: random.Random) -> str:
+    """Another name that shares the first or the last word of ``subject``."""
+    words, other = subject.split(), made_up(PERSON, rng).split()
+    if len(words) < 2:
+        return f"{subject} {other[-1]}"
+    return " ".join([other[0], *words[1:]] if rng.random() < 0.6 else [*words[:-1], other[-1]])
 
 
 def _passage(
