@@ -15,6 +15,7 @@ from ragpool.distil import Distiller, Sentence, best_spans, content_words, fold,
 from ragpool.plan import fill, slots_in
 from ragpool.slots import Reading, subquestion
 from ragpool.types import Binding, Evidence, Question, Triple
+from ragpool.values import fits
 
 Context = tuple[str, str]
 Read = Callable[[str, Sequence[Context]], Reading]
@@ -120,7 +121,11 @@ class SlotCloser:
         chosen = [(c, _chosen(c, self._sentences)) for c in candidates]
         contexts = [(c.evidence.title, " ".join(sentences)) for c, sentences in chosen]
         reading = read(subquestion(lookup), contexts)
-        if reading.value is None or reading.confidence < self._minimum:
+        if (
+            reading.value is None
+            or reading.confidence < self._minimum
+            or not _sensible(lookup, reading.value)
+        ):
             return None
         for candidate, sentences in chosen:
             for sentence in sentences:
@@ -133,6 +138,11 @@ class SlotCloser:
                         reading.confidence,
                     )
         return None
+
+
+def _sensible(lookup: Triple, value: str) -> bool:
+    """Whether a value can be the look-up's at all: of the kind that is asked for, and not the subject over again."""
+    return fits(lookup.relation, value) and not is_about(lookup.subject, value)
 
 
 def _chosen(candidate: Candidate, keep: int) -> list[str]:

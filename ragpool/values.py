@@ -33,6 +33,23 @@ _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 _SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9}
 _FACT = re.compile(r"\d[\d,.]*\d|\d|\b[^\W\d_]+\b", re.UNICODE)
 
+_ASKS_DATE = re.compile(r"\b(?:date|year|when|birthday)\b", re.IGNORECASE)
+_ASKS_NUMBER = re.compile(
+    r"\b(?:number of|how (?:many|long|tall|high|deep|large|far)|population|length|height|elevation|depth)\b",
+    re.IGNORECASE,
+)
+_ASKS_NAME = re.compile(
+    r"\b(?:mother|father|spouse|wife|husband|child|sibling|director|author|writer|composer|performer|founder|architect|designer"
+    r"|builder|maker|inventor|captain|teacher|student|employer|publisher|producer|owner|mayor|capital|place of \w+|birthplace"
+    r"|country of (?:origin|citizenship)|headquarters|educated at|named after|river)\b",
+    re.IGNORECASE,
+)
+_NUMERAL = re.compile(
+    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|dozen|hundred|thousand"
+    r"|million|billion)\b",
+    re.IGNORECASE,
+)
+
 Date = tuple[int, int, int]
 
 
@@ -65,6 +82,15 @@ def same(first: str, second: str) -> bool:
     if dates[0] and dates[1]:
         return _comparable(dates[0], dates[1])[0] == _comparable(dates[0], dates[1])[1]
     return a == b or f" {a} " in f" {b} " or f" {b} " in f" {a} "
+
+
+def fits(relation: str, value: str) -> bool:
+    """Whether ``value`` is of the kind that ``relation`` asks for: a date, a number, a name; True where it names no kind."""
+    if _ASKS_DATE.search(relation) or _ASKS_NUMBER.search(relation):
+        return bool(_NUMERAL.search(value))
+    if _ASKS_NAME.search(relation):
+        return any(c.isupper() for c in value) and _DATE.fullmatch(value.strip()) is None
+    return True
 
 
 def compare(operation: Operation, compared: Sequence[str], values: Sequence[str]) -> str | None:

@@ -66,7 +66,7 @@ def test_a_firm_binding_stays_and_a_weak_one_is_read_again() -> None:
     assert close(["alda"], [known(0.4)])["?1"].value == "Cora Vell"
 
 
-def test_a_value_that_is_unsure_or_not_in_the_sentences_closes_nothing() -> None:
+def test_a_value_that_is_unsure_or_not_in_the_sentences_or_the_subject_itself_closes_nothing() -> None:
     class Unsure(PatternReader):
         def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
             return Reading("Cora Vell", 0.1)
@@ -75,8 +75,13 @@ def test_a_value_that_is_unsure_or_not_in_the_sentences_closes_nothing() -> None
         def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
             return Reading("Somebody Else", 0.9)
 
+    class Echoing(PatternReader):
+        def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
+            return Reading("Alda Brenn", 0.9)
+
     assert close(["alda"], reader=Unsure()) == {}
     assert close(["alda"], reader=Inventive()) == {}
+    assert close(["alda"], reader=Echoing()) == {}
 
 
 def test_filled_and_is_about() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragpool.types import Operation
-from ragpool.values import compare, facts, parse_date, parse_number, same, supports
+from ragpool.values import compare, facts, fits, parse_date, parse_number, same, supports
 
 
 @pytest.mark.parametrize(
@@ -99,3 +99,21 @@ class TestSupport:
     @given(st.text(max_size=40), st.text(max_size=40))
     def test_same_is_symmetric(self, one: str, other: str) -> None:
         assert same(one, other) == same(other, one)
+
+
+@pytest.mark.parametrize(
+    ("relation", "value", "right"),
+    [
+        ("date of birth", "4 May 1890", True),
+        ("date of birth", "Port Tarn", False),
+        ("number of articles", "twenty-one", True),
+        ("number of objects", "instruments", False),
+        ("length", "31.5 metres", True),
+        ("mother", "Ermengarde of Tours", True),
+        ("mother", "queen", False),
+        ("place of birth", "1890", False),
+        ("occupation", "painter", True),
+    ],
+)
+def test_a_value_is_of_the_kind_that_the_relation_asks_for(relation: str, value: str, right: bool) -> None:
+    assert fits(relation, value) is right
