@@ -16,7 +16,7 @@ from ragpool.models import LocalModel
 from ragpool.plan import PLAN_PROMPT_VERSION, adapter_folder, parse_plan, write_plan
 from ragpool.prompts import load as load_prompt
 from ragpool.slots import READ_PROMPT_VERSION, stands_in
-from ragpool.training import lora, plan, reader, readings
+from ragpool.training import data, lora, mined, plan, reader, readings, statements
 from ragpool.training.data import (
     HOTPOT,
     MUSIQUE,
@@ -217,8 +217,6 @@ def test_lookups_come_with_their_answers_as_written(records: dict[str, Record]) 
 @given(st.integers(0, 10_000), st.booleans(), st.sampled_from([TWOWIKI, MUSIQUE]))
 def test_the_target_stands_in_the_context_or_is_none(seed: int, missing: bool, dataset: str) -> None:
     raw = VILLAGES if dataset == TWOWIKI else STEPS
-    from ragpool.training import data
-
     for item in readings.items(data._record(raw)):
         made = readings.example(item, random.Random(seed), missing=missing)
         if made is None:
@@ -237,6 +235,48 @@ def test_examples_depend_on_the_seed_alone(records: dict[str, Record]) -> None:
     first = readings.examples(everything, random.Random("0-0"), {})
     assert first == readings.examples(everything, random.Random("0-0"), {})
     assert first != readings.examples(everything, random.Random("0-1"), {})
+
+
+def test_facts_are_mined_from_running_text() -> None:
+    record = Record(
+        "m1",
+        TWOWIKI,
+        "?",
+        ("?",),
+        "",
+        (
+            Paragraph("Green Harbour (film)", ("Green Harbour is a 1950 Danish drama film directed by Ann Pell.",)),
+            Paragraph(
+                "Ann Pell",
+                ("Ann Pell (3 May 1900 – 9 June 1971) was a Danish director.", "She was educated at Orr College.",
+                 "Bo Reed was born in Tarn."),
+            ),
+        ),
+    )  # fmt: skip
+    found = {
+        (f.subject, mined.PATTERNS[f.kind].names[0], f.value) for f in mined.facts([record]) if f.kind >= 0
+    }
+    assert found >= {
+        ("Green Harbour", "director", "Ann Pell"),
+        ("Green Harbour", "publication date", "1950"),
+        ("Ann Pell", "date of birth", "3 May 1900"),
+        ("Ann Pell", "date of death", "9 June 1971"),
+        ("Ann Pell", "educated at", "Orr College"),
+    }
+    assert not any(value == "Tarn" for _, _, value in found), "a sentence about somebody else"
+
+
+@pytest.mark.parametrize("make", [
+    lambda rng, record: mined.examples([record], 12, rng),
+    lambda rng, record: statements.examples(12, rng),
+])  # fmt: skip
+@given(seed=st.integers(0, 10_000))
+def test_made_targets_stand_in_their_context_or_are_none(make: Any, seed: int) -> None:
+    examples = make(random.Random(seed), data._record(VILLAGES))
+    assert examples
+    for example in examples:
+        context = example.prompt.split("\n", 1)[1].rsplit("\nQuestion:", 1)[0]
+        assert example.target.strip() == "none" or stands_in(example.target.strip(), [("", context)])
 
 
 def test_the_fitted_curve_separates_right_from_wrong() -> None:

@@ -17,12 +17,14 @@ from ragpool.corpus.sentences import sentences
 from ragpool.feedback.passages import CachedEmbedder
 from ragpool.feedback.text import STOP_WORDS, content_words, core_title, names, words
 from ragpool.plan import plain, slots_in
+from ragpool.refine import TitleIndex
 from ragpool.training.data import HOTPOT, MUSIQUE, TWOWIKI, Paragraph, Record
 from ragpool.training.plan import gold_plan
 from ragpool.types import Binding, Evidence, Operation, Question, Triple
 
 CONTROLLED = ("complete", "missing", "distractors")
 SEARCH_DEPTH = 30
+DECOY_SHARE = 0.35  # of the controlled pools with a gold passage: one that it names, but not the one that is asked for
 PLAN_NOISE = 0.5  # the trained planner's first version had about four plans in ten wrong somewhere
 
 
@@ -62,6 +64,10 @@ class Corpus:
         keys = [[f"{t.title}: {t.text[s.start : s.end]}" for s in sentences(t.text)] for t in self.texts]
         self._owner = np.array([i for i, found in enumerate(keys) for _ in found])
         self._vectors = embedder.embed([key for found in keys for key in found])
+        self._titles = TitleIndex([t.title for t in self.texts])
+        self._by_title: dict[str, list[Text]] = {}
+        for text in self.texts:
+            self._by_title.setdefault(text.title, []).append(text)
         self._by_word: dict[str, list[int]] = {}
         for i, text in enumerate(self.texts):
             for word in content_words(core_title(text.title)):
@@ -84,6 +90,11 @@ class Corpus:
             i for w in sorted(content_words(core_title(title))) for i in self._by_word.get(w, ())
         )
         return [self.texts[i] for i in found]
+
+
+    def linked(self, text: Text) -> list[Text]:
+        """Passages whose title ``text`` names: what a loop that follows titles brings in, rightly or not."""
+        return [t for title in self._titles.named_in(text.text) for t in self._by_title[title] if t != text]
 
 
 def as_text(paragraph: Paragraph) -> Text:
@@ -139,6 +150,7 @@ class _Maker:
         self._ranked = near
         self._hard = self._others(dict.fromkeys([*near[:15], *own]))
         self._namesakes = {g: self._others(corpus.namesakes(g.title)) for g in self._gold}
+        self._decoys = self._others([t for g in self._gold for t in corpus.linked(g)])
         self._lookups = [corpus.search(q, 4) for q in lookups(record)]
 
     def pool(self, kind: str) -> Pool:
@@ -158,8 +170,12 @@ class _Maker:
         if kind == "missing":
             out = gold.pop(self._rng.randrange(len(gold)))
             extra = self._sample(self._namesakes[out], self._rng.randint(0, 2))
+        elif kind == "complete":
+            extra = self._sample(self._namesakes[self._rng.choice(gold)], self._rng.randint(0, 1))
         elif kind == "distractors":
             gold = []
+        if gold and self._rng.random() < DECOY_SHARE:
+            extra = list(dict.fromkeys([*extra, *self._sample(self._decoys, self._rng.randint(1, 2))]))
         size = self._rng.randint(max(2, len(gold) + len(extra)), 10)
         return gold + extra + self._sample(self._hard, size - len(gold) - len(extra))
 
