@@ -118,12 +118,14 @@ class RagPool:
         scope: str | None = None,
         effort: Effort | None = None,
         method: Method | None = None,
+        deadline: float | None = None,
         cancelled: Cancelled = lambda: False,
     ) -> Iterator[Event]:
         """The events of one question as they happen; the last one is Answered.
 
         Questions of the same ``job`` are answered once per id, text and settings, and a run that was interrupted
         goes on; without a job every call is a new run. Runs of the same ``scope`` share their evidence.
+        ``deadline`` (seconds) ends the rounds earlier than the settings do.
         """
         text = question.strip()
         if not text:
@@ -141,6 +143,9 @@ class RagPool:
             job=job,
             scope=scope,
         )
+        if deadline is not None:  # after the hash: time left in a queue makes no other configuration
+            limits = {"deadline": max(min(deadline, settings.preset.deadline), 0.001)}
+            settings = settings.model_copy(update={"limits": settings.limits.model_copy(update=limits)})
         yield from run(pool, steps, settings, cancelled)
 
     def ask(self, question: str, **options: Any) -> Answer:
@@ -193,6 +198,15 @@ class RagPool:
                 self._built_for = self.index.version
                 self._steps = build(self.settings, self.index, self._chat)
             return self._steps
+
+    @property
+    def chat(self) -> BaseChatModel | None:
+        """The chat model that the loop prompts; None with the embedded model."""
+        from ragpool import models
+
+        if self._chat is None and self.settings.models.chat != models.EMBEDDED:
+            self._chat = models.load_chat(self.settings.models)
+        return self._chat
 
     def _steps_for(self, settings: Settings) -> Steps:
         """The steps, with the judge at the threshold of this effort."""
