@@ -3,81 +3,140 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ragpool.cli.common import (
-    Config,
-    EffortOption,
-    Model,
-    Set,
-    console,
-    progress_bar,
-    settings_from,
-)
+from ragpool.cli.common import Config, EffortOption, Model, Set, console, progress_bar, settings_from
+from ragpool.errors import InputError
+
+EVAL_STORE = Path(".ragpool") / "eval"
 
 
 def evaluate(
-    file: Annotated[
-        Path,
-        typer.Argument(help="HotpotQA, 2WikiMultihopQA, MuSiQue, or questions.jsonl beside documents.jsonl."),
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="HotpotQA, 2WikiMultihopQA, MuSiQue, or questions.jsonl beside documents.jsonl.",
+        ),
     ],
     methods: Annotated[
-        str, typer.Option("--methods", help="Comma-separated: single, ragpool.")
+        str,
+        typer.Option(
+            "--methods",
+            help="Comma-separated: single, iter-retgen-2, iter-retgen-3, ircot, s2g, ragpool; iter-retgen (both), all.",
+        ),
     ] = "single,ragpool",
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N questions.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Only the first N questions of each file.")
+    ] = None,
     split: Annotated[str, typer.Option("--split", help="all, heldout (never trained on) or train.")] = "all",
     store: Annotated[
-        Path | None, typer.Option("--store", help="Keep index and runs here, to go on after a stop.")
-    ] = None,
+        Path, typer.Option("--store", help="Indexes and answers are kept here, to go on after a stop.")
+    ] = EVAL_STORE,
     corpus: Annotated[
-        Path | None, typer.Option("--corpus", help="Further documents to search among.")
+        Path | None, typer.Option("--corpus", help="A file of further documents to search among.")
     ] = None,
     effort: EffortOption = None,
     model: Model = None,
     as_json: Annotated[
         Path | None, typer.Option("--json", help="Write all figures and outcomes to this file.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write an HTML page with tables and plots to this file.")
+    ] = None,
+    markdown: Annotated[
+        Path | None,
+        typer.Option("--markdown", help="Write the main figures as a Markdown table to this file."),
+    ] = None,
     config: Config = None,
     set_: Set = None,
 ) -> None:
-    """Methods side by side on the same index, model and context budget, against gold answers and evidence."""
-    import tempfile
+    """Methods side by side on the same index, model and context budget, against gold answers and evidence.
 
-    from ragpool.cli.figures import outcome_rows, print_figures
+    Answers are kept in the store for as long as code, weights, prompts, settings and documents stay the same: run the
+    same command again to go on after a stop.
+    """
+    for out in (as_json, report, markdown):
+        if out is not None and not out.parent.is_dir():
+            raise InputError(
+                f"{out.parent}: no such folder for {out.name}; make it first"
+            )  # not after an hour
+
+    from ragpool.cli.figures import print_sheet
+    from ragpool.evaluate import Evaluation
     from ragpool.evaluate import evaluate as run
-    from ragpool.evaluate import summarise
-    from ragpool.evaluate.summary import by_kind
+    from ragpool.evaluate.harness import distinct, place_in
+    from ragpool.evaluate.rows import Sheet, to_json
 
     settings = settings_from(config, set_, model=model, effort=effort)
     chosen = [m.strip() for m in methods.split(",") if m.strip()]
-    with tempfile.TemporaryDirectory(prefix="ragpool-eval-") as scratch, progress_bar("evaluating") as bar:
-        result = run(
-            file,
-            store or Path(scratch),
-            settings,
-            methods=chosen,
-            limit=limit,
-            split=split,
-            extra_documents=corpus,
-            progress=lambda _method, done, total: bar(done, total),
-        )
-    figures = summarise(result)
-    kinds = by_kind(result)
-    print_figures(result, figures, kinds)
+    results: list[tuple[Path, Evaluation]] = []
+    for file in files:
+        with progress_bar(f"evaluating {file.name}") as bar, _going_on():
+            result = run(
+                file,
+                place_in(store, file, corpus),
+                settings,
+                methods=chosen,
+                limit=limit,
+                split=split,
+                extra_documents=corpus,
+                progress=lambda _method, done, total: bar(done, total),
+            )
+        results.append((file, result))
+        if result.kept:
+            asked = sum(map(len, result.outcomes.values()))
+            where = f"kept in {store}, which may be deleted"
+            console().print(f"{result.kept} of {asked} answers were there ({where})", highlight=False)
+    sheets = [Sheet.of(evaluation) for evaluation in distinct(results)]
+    for sheet in sheets:
+        print_sheet(sheet)
+    command = _command(
+        files, methods=methods, limit=limit, split=split, corpus=corpus, effort=effort, model=model, set=set_
+    )
     if as_json is not None:
-        report = {
-            "dataset": result.dataset,
-            "split": result.split,
-            "documents": result.documents,
-            "effort": settings.effort,
+        _write(as_json, json.dumps(to_json(sheets, settings), ensure_ascii=False, indent=1) + "\n")
+    if report is not None:
+        from ragpool.evaluate.report import report as page
+
+        made_by = {
             "model": settings.models.chat,
-            "config_hash": settings.config_hash(),
-            "methods": {f.method: f.to_json() for f in figures},
-            "by_type": {kind: {f.method: f.to_json() for f in rows} for kind, rows in kinds.items()},
-            "outcomes": outcome_rows(result),
+            "effort": settings.effort,
+            "settings": settings.config_hash(),
         }
-        as_json.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        console().print(f"figures in {as_json}", highlight=False)
+        _write(report, page(sheets, command, made_by))
+    if markdown is not None:
+        from ragpool.evaluate.markdown import markdown as table
+
+        _write(markdown, table(sheets, command))
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(
+            "interrupted; answers are kept, run the same command again to go on"
+        ) from error
+
+
+def _command(files: list[Path], **options: Any) -> str:
+    """The command line that makes the figures again."""
+    words = ["ragpool", "eval", *map(str, files)]
+    for name, value in options.items():
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None:
+                words += [f"--{name}", str(one)]
+    return shlex.join(words)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    console().print(f"written: {path}", highlight=False)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
@@ -53,10 +55,9 @@ def calibration_error(probabilities: Sequence[float], outcomes: Sequence[bool], 
     """Expected calibration error over equal-width bins (arXiv 1706.04599, eq. 3); nan without data."""
     if not probabilities:
         return float("nan")
-    p, y = np.array(probabilities), np.array(outcomes, dtype=float)
-    which = np.minimum((p * bins).astype(int), bins - 1)
-    return float(
-        sum(abs(p[which == b].mean() - y[which == b].mean()) * np.mean(which == b) for b in np.unique(which))
+    total = len(probabilities)
+    return sum(
+        abs(b.probability - b.share) * b.count / total for b in reliability(probabilities, outcomes, bins)
     )
 
 
@@ -70,13 +71,35 @@ def macro_f1(predicted: Sequence[bool], actual: Sequence[bool]) -> float:
     return sum(scores) / 2
 
 
-def bootstrap(
-    values: Sequence[float], *, samples: int = 2000, seed: int = 0, statistic: Callable[..., float] = np.mean
-) -> tuple[float, float]:
-    """The 95 % percentile interval of a statistic; paired when ``values`` are differences of pairs."""
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """The probabilities of one bin: their mean, the share of them that came true, and how many they are."""
+
+    probability: float
+    share: float
+    count: int
+
+
+def reliability(probabilities: Sequence[float], outcomes: Sequence[bool], bins: int = 10) -> list[Bin]:
+    """The bins of a reliability diagram, equal in width, those without data left out."""
+    held: dict[int, list[tuple[float, bool]]] = {}
+    for probability, outcome in zip(probabilities, outcomes, strict=True):
+        held.setdefault(min(int(probability * bins), bins - 1), []).append((probability, outcome))
+    return [
+        Bin(fmean(p for p, _ in found), fmean(float(o) for _, o in found), len(found))
+        for _, found in sorted(held.items())
+    ]
+
+
+def bootstrap(values: Sequence[float], *, samples: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean; paired when ``values`` are differences of pairs. nan without data."""
     if not len(values):
         return float("nan"), float("nan")
     data = np.asarray(values, dtype=float)
-    picks = np.random.default_rng(seed).integers(0, len(data), (samples, len(data)))
-    drawn = np.sort([statistic(data[pick]) for pick in picks])
-    return float(drawn[int(0.025 * samples)]), float(drawn[int(0.975 * samples) - 1])
+    random = np.random.default_rng(seed)
+    # in blocks, so that a large data set does not become a matrix of samples x questions
+    means = [
+        data[random.integers(0, len(data), (100, len(data)))].mean(axis=1) for _ in range(samples // 100)
+    ]
+    drawn = np.sort(np.concatenate(means))
+    return float(drawn[int(0.025 * len(drawn))]), float(drawn[int(0.975 * len(drawn)) - 1])
