@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ragpool import __version__
-from ragpool.cli import ask, batch, config, doctor, documents, evaluation, pools, train
+from ragpool.cli import ask, batch, config, doctor, documents, evaluation, pools, serve, train
 from ragpool.errors import RagpoolError
 
 # telemetry of the libraries below is off unless the user turned it on; set before any of them is imported
@@ -35,8 +35,11 @@ app.command("search")(documents.search)
 app.command("ask")(ask.ask)
 app.command("batch")(batch.batch)
 app.command("eval")(evaluation.evaluate)
+app.command("serve")(serve.serve)
+app.command("mcp")(serve.mcp)
 app.command("doctor")(doctor.doctor)
 app.add_typer(pools.app, name="pool")
+app.add_typer(serve.keys, name="keys")
 app.add_typer(train.app, name="train")
 app.add_typer(config.app, name="config")
 

@@ -5,6 +5,7 @@ Two rewriters: rules for the embedded model, which is too small to rewrite, and 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+
+log = logging.getLogger("ragpool.serve")
 
 _KEPT_TURNS = 6  # of the conversation, in the prompt
 _LONGEST = 400  # characters of a rewritten question
@@ -88,7 +91,13 @@ class PromptedRewriter:
 
         talk = "\n".join(f"Q: {e.question}\nA: {e.answer[:300]}" for e in earlier[-_KEPT_TURNS:])
         prompt = self._prompt.replace("{conversation}", talk).replace("{question}", question)
-        said = str(self._chat.invoke([HumanMessage(prompt)]).text).strip().strip('"').splitlines()
+        try:
+            said = str(self._chat.invoke([HumanMessage(prompt)]).text).strip().strip('"').splitlines()
+        except (
+            Exception
+        ):  # whatever the provider's client raises: the run itself says it with the right status
+            log.exception("the follow-up was not rewritten by the model")
+            said = []
         text = said[0].strip() if said else ""
         if not text or len(text) > _LONGEST:
             return RuleRewriter().rewrite(question, earlier)

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragpool.serve.errors import ApiError
@@ -127,8 +128,8 @@ def _limited(receive: Receive, limit: int) -> Receive:
         message = await receive()
         if message["type"] == "http.request":
             seen += len(message.get("body", b""))
-            if seen > limit:
-                raise too_large(limit)
+            if seen > limit:  # this kind passes through FastAPI's reading of the body as it is
+                raise HTTPException(413, too_large(limit).message)
         return message
 
     return receiving

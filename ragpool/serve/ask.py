@@ -1,0 +1,158 @@
+"""POST /v1/ask: the library's events as they happen. POST /v1/search: the index alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+from sse_starlette import EventSourceResponse
+
+from ragpool.events import Answered, Started, Token
+from ragpool.serve.conversations import checked_id, new_id
+from ragpool.serve.engine import Ask, Job
+from ragpool.serve.errors import from_error, invalid, responses
+from ragpool.serve.prose import Link, Prose, linked
+from ragpool.serve.services import Owner, Parts
+from ragpool.serve.wire import answered_data, citation_data, event_data
+
+router = APIRouter(tags=["ragpool"])
+
+EVENTS = """The events, each with JSON in `data`, in the order in which they come:
+
+| event | data |
+|---|---|
+| `queued` | `conversation`, `waiting` (questions before this one), `threshold` (the judge's) |
+| `started` | `run_id`, `asked`, `question` (stand-alone), `plan` [[subject, relation, object]], `operation`, `planner` |
+| `retrieved` | `round`, `query` {text, kind, gap}, `hits` [{passage_id, document_id, title, score, retriever}] |
+| `pooled` | `round`, `evidence` [{passage_id, document_id, title, text, spans, status, reason, query, gap, score}] |
+| `judged` | `round`, `sufficient`, `probability`, `gaps` [{text, triple}], `bindings` [{slot, value, quote, passage_id, confidence}] |
+| `refined` | `round`, `queries` [{text, kind, gap}]: what the next round asks |
+| `stopped` | `round`, `reason` |
+| `token` | `text`: a piece of the answer, without marks |
+| `citation` | `marker`, `document_id`, `passage_id`, `title`, `quote`, `supported`, `url` |
+| `answered` | a line of answers.jsonl, with `text` ([n] marks), `content` (without), `conversation`: the last event |
+| `error` | `error` {message, type, param, code}: instead of the rest |
+"""
+
+
+class AskRequest(BaseModel):
+    """A question, and how to go about it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    question: Annotated[str, Field(min_length=1)]
+    conversation: str | None = Field(None, description="go on with this conversation; without it a new one")
+    effort: Literal["low", "medium", "high"] = "medium"
+    method: Literal["ragpool", "single"] = "ragpool"
+    deadline: float | None = Field(None, gt=0, description="seconds, waiting included; at most the server's")
+
+
+class SearchRequest(BaseModel):
+    """A query of the index."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    query: Annotated[str, Field(min_length=1, max_length=4_000)]
+    k: Annotated[int, Field(ge=1, le=100)] = 10
+    mode: Literal["hybrid", "dense", "bm25"] | None = None
+
+
+class SearchHit(BaseModel):
+    """A passage; ``score`` grows with relevance, ``ranks`` says who found it where."""
+
+    passage_id: str
+    document_id: str
+    title: str
+    text: str
+    score: float
+    retriever: str
+    ranks: dict[str, int]
+
+
+class SearchResult(BaseModel):
+    hits: list[SearchHit]
+
+
+@router.post(
+    "/v1/ask",
+    response_class=EventSourceResponse,
+    description=f"Answer a question; everything that happens on the way is an event.\n\n{EVENTS}",
+    responses={
+        **responses(),
+        200: {
+            "description": "Server-sent events",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+    },
+)
+async def ask(request: Request, body: AskRequest, parts: Parts, owner: Owner) -> EventSourceResponse:
+    question = body.question.strip()
+    if not question:
+        raise invalid("question: it is empty", "question")
+    if len(question) > parts.options.question_chars:
+        raise invalid(f"question: longer than {parts.options.question_chars} characters", "question")
+    conversation = checked_id(body.conversation) if body.conversation is not None else new_id()
+    deadline = min(body.deadline or parts.options.deadline, parts.options.deadline)
+    job = parts.engine.submit(
+        Ask(question, owner, conversation, body.effort, body.method, deadline)
+    )  # fmt: skip
+    threshold = parts.rag.settings.model_copy(update={"effort": body.effort}).preset.threshold
+    first = {
+        "conversation": conversation,
+        "waiting": max(parts.engine.busy[1] - 1, 0),
+        "threshold": threshold,
+    }
+    events = _events(job, first, linked(str(request.base_url)))
+    return EventSourceResponse(events, sep="\n", send_timeout=30)
+
+
+async def _events(job: Job, first: dict[str, Any], link: Link) -> AsyncIterator[dict[str, str]]:
+    prose = Prose()
+    yield _named("queued", first)
+    try:
+        async for event in job.events():
+            if isinstance(event, Token):
+                if text := prose.feed(event.text):
+                    yield _named("token", {"text": text})
+            elif isinstance(event, Answered):
+                if rest := prose.finish(event.answer):
+                    yield _named("token", {"text": rest})
+                for citation in event.answer.citations:
+                    yield _named("citation", citation_data(citation, event.answer, link))
+                data = answered_data(event.answer, prose.text, job.ask.conversation, link)
+                yield _named("answered", data)
+            else:
+                name, data = event_data(event)
+                more = {"asked": job.ask.question} if isinstance(event, Started) else {}
+                yield _named(name, {**data, **more})
+    except Exception as error:  # noqa: BLE001 - the status is sent already: the error is the last event
+        yield _named("error", from_error(error).body)
+
+
+def _named(name: str, data: dict[str, Any]) -> dict[str, str]:
+    return {"event": name, "data": json.dumps(data, ensure_ascii=False)}
+
+
+@router.post("/v1/search", responses=responses())
+def search(body: SearchRequest, parts: Parts, owner: Owner) -> SearchResult:
+    """The best passages for a query, without any loop."""
+    if not body.query.strip():
+        raise invalid("query: it is empty", "query")
+    hits = parts.rag.search(body.query, k=body.k, mode=body.mode)
+    return SearchResult(
+        hits=[
+            SearchHit(
+                passage_id=hit.passage.id,
+                document_id=hit.passage.document_id,
+                title=hit.passage.title,
+                text=hit.passage.text,
+                score=hit.score,
+                retriever=hit.retriever,
+                ranks=dict(hit.ranks),
+            )
+            for hit in hits
+        ]
+    )
