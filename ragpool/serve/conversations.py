@@ -249,4 +249,4 @@ def _same_answer(turn: Turn, said: str) -> bool:
 
 
 def _letters(text: str) -> str:
-    return re.sub(r"\[\d{1,3}\]|\[unverified\]|\W+", "", text)
+    return re.sub(r"\W+", "", re.sub(r"\[(?:\d{1,3}|unverified)\]", "", text))

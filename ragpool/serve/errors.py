@@ -20,6 +20,7 @@ from ragpool.errors import (
     StoreError,
     TransientModelError,
 )
+from ragpool.models.remote import is_transient
 
 log = logging.getLogger("ragpool.serve")
 
@@ -106,6 +107,8 @@ def from_error(error: BaseException) -> ApiError:
         return ApiError(503, "the store cannot be used at the moment: try again", code="store_unavailable")
     if isinstance(error, RagpoolError | SettingsError):
         return ApiError(500, str(error), code="server_error")
+    if is_transient(error):
+        return ApiError(503, "the model was not reached: try again", code="model_unavailable", retry_after=5)
     log.error("unexpected error", exc_info=error)
     return ApiError(500, "unexpected error; the server's log has it", code="server_error")
 
@@ -138,7 +141,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RagpoolError, api_error)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, invalid_request)
-    app.add_exception_handler(Exception, api_error)
 
 
 def from_validation(errors: Any) -> ApiError:

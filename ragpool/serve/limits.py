@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ragpool.serve.errors import ApiError
+from ragpool.serve.errors import ApiError, from_error
 from ragpool.serve.metrics import Metrics
 from ragpool.serve.options import ServeOptions, is_loopback
 
@@ -59,13 +59,13 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        begun, status = time.monotonic(), 500
+        begun, status, begun_to_answer = time.monotonic(), 500, False
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
 
         async def sending(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun_to_answer
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun_to_answer = message["status"], True
                 present = {name.lower() for name, _ in message["headers"]}
                 added = [h for h in HEADERS if h[0] not in present]
                 if b"cache-control" not in present:
@@ -81,6 +81,10 @@ class Guard:
             else:
                 limit = self._limit(scope["path"])
                 await self._app(scope, _limited(receive, limit), sending)
+        except Exception as error:
+            if begun_to_answer:
+                raise
+            await from_error(error).response()(scope, receive, sending)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.requests.labels(route, _method(scope["method"]), str(status)).inc()

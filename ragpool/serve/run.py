@@ -23,10 +23,14 @@ class Server(uvicorn.Server):
     app: FastAPI
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, the second one ends. Not uvicorn's own: that kills the process after the drain,
+        with the store still open."""
         parts = getattr(self.app.state, "services", None)
         if parts is not None:
             parts.draining = True
-        super().handle_exit(sig, frame)
+        if self.should_exit:
+            self.force_exit = True
+        self.should_exit = True
 
 
 def make_server(rag: RagPool, options: ServeOptions, *, log_level: str = "info") -> Server:
