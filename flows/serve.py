@@ -1,4 +1,4 @@
-"""``python -m ragpool.flows.serve``: both flows as deployments of a running Prefect server, executed here.
+"""``python -m ragpool.flows.serve``: the flows as deployments of a running Prefect server, executed here.
 
     prefect server start                                          # in another terminal
     export PREFECT_API_URL=http://127.0.0.1:4200/api
@@ -35,11 +35,13 @@ async def _serve(limit: int) -> None:
     from prefect.types.entrypoint import EntrypointType
 
     from .answer_flow import answer_batch
+    from .evaluate_flow import evaluate
     from .ingest import ingest
 
     kind = EntrypointType.MODULE_PATH  # importable by name from an installed wheel, no source folder needed
     await aserve(
         await answer_batch.ato_deployment("ragpool", tags=["ragpool"], entrypoint_type=kind),
+        await evaluate.ato_deployment("ragpool", tags=["ragpool"], entrypoint_type=kind),
         await ingest.ato_deployment("ragpool", tags=["ragpool"], entrypoint_type=kind),
         limit=limit,
     )

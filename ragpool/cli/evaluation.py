@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ragpool.cli.common import Config, EffortOption, Model, Set, console, progress_bar, settings_from
-from ragpool.errors import InputError
 
 EVAL_STORE = Path(".ragpool") / "eval"
 
@@ -62,18 +59,14 @@ def evaluate(
     Answers are kept in the store for as long as code, weights, prompts, settings and documents stay the same: run the
     same command again to go on after a stop.
     """
-    for out in (as_json, report, markdown):
-        if out is not None and not out.parent.is_dir():
-            raise InputError(
-                f"{out.parent}: no such folder for {out.name}; make it first"
-            )  # not after an hour
-
     from ragpool.cli.figures import print_sheet
     from ragpool.evaluate import Evaluation
     from ragpool.evaluate import evaluate as run
     from ragpool.evaluate.harness import distinct, place_in
-    from ragpool.evaluate.rows import Sheet, to_json
+    from ragpool.evaluate.outputs import Outputs, command_line
+    from ragpool.evaluate.rows import Sheet
 
+    outputs = Outputs(as_json, report, markdown)
     settings = settings_from(config, set_, model=model, effort=effort)
     chosen = [m.strip() for m in methods.split(",") if m.strip()]
     results: list[tuple[Path, Evaluation]] = []
@@ -97,24 +90,19 @@ def evaluate(
     sheets = [Sheet.of(evaluation) for evaluation in distinct(results)]
     for sheet in sheets:
         print_sheet(sheet)
-    command = _command(
-        files, methods=methods, limit=limit, split=split, corpus=corpus, effort=effort, model=model, set=set_
+    command = command_line(
+        files,
+        methods=methods,
+        limit=limit,
+        split=split,
+        corpus=corpus,
+        effort=effort,
+        model=model,
+        config=config,
+        set=set_,
     )
-    if as_json is not None:
-        _write(as_json, json.dumps(to_json(sheets, settings), ensure_ascii=False, indent=1) + "\n")
-    if report is not None:
-        from ragpool.evaluate.report import report as page
-
-        made_by = {
-            "model": settings.models.chat,
-            "effort": settings.effort,
-            "settings": settings.config_hash(),
-        }
-        _write(report, page(sheets, command, made_by))
-    if markdown is not None:
-        from ragpool.evaluate.markdown import markdown as table
-
-        _write(markdown, table(sheets, command))
+    for path in outputs.write(sheets, settings, command):
+        console().print(f"written: {path}", highlight=False)
 
 
 @contextmanager
@@ -125,18 +113,3 @@ def _going_on() -> Iterator[None]:
         raise KeyboardInterrupt(
             "interrupted; answers are kept, run the same command again to go on"
         ) from error
-
-
-def _command(files: list[Path], **options: Any) -> str:
-    """The command line that makes the figures again."""
-    words = ["ragpool", "eval", *map(str, files)]
-    for name, value in options.items():
-        for one in value if isinstance(value, list) else [value]:
-            if one is not None:
-                words += [f"--{name}", str(one)]
-    return shlex.join(words)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-    console().print(f"written: {path}", highlight=False)

@@ -10,7 +10,14 @@ from ragpool.settings import Settings
 
 _PACKAGE = Path(__file__).parents[1]
 _NOT_ANSWERING = ("cli", "serve", "training", "migrations", "weights")
-_ANSWERING = ("trial.py", "methods.py", "iter_retgen.py", "ircot.py", "s2g.py")  # of this folder
+_ANSWERING = (
+    "trial.py",
+    "thoughts.py",
+    "methods.py",
+    "iter_retgen.py",
+    "ircot.py",
+    "s2g.py",
+)  # of this folder
 _WEIGHTS = (".safetensors", ".json")
 
 
