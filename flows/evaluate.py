@@ -50,8 +50,19 @@ def main() -> None:
         effort: str | None = None,
     ) -> None:
         """Methods side by side over each data set, as a Prefect flow."""
-        options = {k: v for k, v in locals().items() if k not in ("files", "store")}
-        state = run_evaluation(files, store=store, **options)
+        state = run_evaluation(
+            files,
+            store=store,
+            methods=methods,
+            limit=limit,
+            split=split,
+            corpus=corpus,
+            figures=json,
+            report=report,
+            markdown=markdown,
+            config=config,
+            effort=effort,
+        )
         if state.is_completed():
             typer.echo(state.result())
         typer.echo(state.message or state.name, err=True)

@@ -85,14 +85,17 @@ async def evaluate(
     limit: int | None = None,
     split: str = "all",
     corpus: str | None = None,
-    json: str | None = None,
+    figures: str | None = None,
     report: str | None = None,
     markdown: str | None = None,
     config: str | None = None,
     effort: Effort | None = None,
 ) -> State[Any]:
-    """Methods side by side over each file; options as for ``ragpool eval``. Fails when a data set fails."""
-    outputs = Outputs(*(Path(path) if path else None for path in (json, report, markdown)))
+    """Methods side by side over each file; options as for ``ragpool eval``, whose --json is ``figures`` here.
+
+    Fails when a data set fails.
+    """
+    outputs = Outputs(*(Path(path) if path else None for path in (figures, report, markdown)))
     chosen = {"effort": effort} if effort else {}
     settings = parts.get().settings or Settings.load(Path(config) if config else None, **chosen)
     options = {

@@ -16,6 +16,9 @@ from ragpool.index import Index
 from ragpool.sdk import RagPool
 from ragpool.settings import Settings
 
+SETTINGS = Settings(judge={"kind": "rules"}, retrieve={"k": 2, "gap_k": 4})
+"""Under which round 0 does not find all evidence, and a second search does."""
+
 
 class ThinkingChat(scripted.ScriptedChat):
     """ScriptedChat that also writes thoughts and verdicts. It is interrupted at the call number ``stop_at`` (from 1)."""
@@ -75,4 +78,4 @@ def compare(questions: Path, store: Path, chat: scripted.ScriptedChat, **options
         return RagPool(place, settings, index, chat)
 
     given: dict[str, Any] = {"methods": ["all"], "chat": chat, "open_rag": open_rag, **options}
-    return evaluate(questions, store, given.pop("settings", scripted.settings()), **given)
+    return evaluate(questions, store, given.pop("settings", SETTINGS), **given)
