@@ -16,6 +16,8 @@ from ragpool.types import Binding, Evidence, Gap, Judgement, Query, Question, Tr
 
 QUERIES_A_ROUND = 4
 _BRIDGES_A_GAP = 2
+_BRIDGE_SENTENCES = 12  # the nearest ones, in which titles are looked for
+_LIKELY = 3  # pages for one open subject, and sentences in which their titles are looked for
 _LONGEST_TITLE = 10  # words
 _TOKEN = re.compile(r"\w+", re.UNICODE)
 _BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
@@ -76,10 +78,10 @@ class Refiner:
             wanted[fold(key)] = Query(key, kind, gap.text)
             return True
 
+        present = {fold(e.title) for e in evidence}
         for gap in judgement.gaps or (Gap(question.text),):
             if gap.triple is not None:
                 want(f"{gap.triple.subject} {gap.triple.relation}", "gap", gap)
-            present = {fold(e.title) for e in evidence}
             bridges = 0
             for title in self._bridges(question, gap, judgement.bindings, evidence):
                 if bridges == _BRIDGES_A_GAP:
@@ -95,16 +97,25 @@ class Refiner:
     def _bridges(
         self, question: Question, gap: Gap, bindings: Sequence[Binding], evidence: Sequence[Evidence]
     ) -> list[str]:
-        """Titles that the evidence names, those in the sentences most like the gap first."""
-        if gap.triple is not None and (own := self.titles.named_in(gap.triple.subject)):
-            return own
-        about = f"{gap.triple.subject} {gap.triple.relation}" if gap.triple else question.text
-        sentences = [s for ranked in self.distiller.rank(about, evidence) for s in ranked]
+        """The subject's own page where it is not in the pool yet; else titles that the evidence on it names.
+
+        A page that is in the pool and did not close the look-up still names the value: the titles in its sentences most
+        like the gap come first, then those of the passages that mention the subject.
+        """
+        about, subject = question.text, ""
+        if gap.triple is not None:
+            about, subject = f"{gap.triple.subject} {gap.triple.relation}", gap.triple.subject
+            held = {fold(e.title) for e in evidence}
+            own = [t for t in self.titles.named_in(subject) if fold(t) not in held]
+            if own:
+                return own
+        ranked = self.distiller.rank(about, evidence)
+        near = [
+            (is_about(subject, e.title), s) for e, found in zip(evidence, ranked, strict=True) for s in found
+        ]
+        near.sort(key=lambda n: (-n[0], -n[1].score, n[1].passage_id, n[1].span.start))
         named_already = content_words(question.text)
-        titles: dict[str, None] = {}
-        for sentence in sorted(sentences, key=lambda s: (-s.score, s.passage_id, s.span.start))[:12]:
-            for title in self.titles.named_in(sentence.text):
-                titles[title] = None
+        titles = dict.fromkeys(t for _, s in near[:_BRIDGE_SENTENCES] for t in self.titles.named_in(s.text))
         # a title that the question itself names was found by round 0 if it is there at all
         return sorted(titles, key=lambda t: content_words(t) <= named_already)
 
@@ -119,8 +130,9 @@ def order(
 ) -> list[Evidence]:
     """The evidence in the order in which the generator should get it.
 
-    First the passages that closed a slot, in the plan's order; then the subjects' own pages of the look-ups; then
-    the rest by reciprocal rank fusion over the question and each look-up.
+    First the passages that closed a slot, in the plan's order; then the subjects' own pages of the look-ups; then, for
+    a look-up whose subject is still open, the pages that may be it; then the rest by reciprocal rank fusion over the
+    question and each look-up.
     """
     by_id = {e.passage_id: e for e in evidence}
     first = [by_id[b.passage_id] for b in bindings if b.passage_id in by_id]
@@ -129,6 +141,7 @@ def order(
     for lookup in asked:
         own = (e for e in evidence if is_about(lookup.subject, e.title))
         first += sorted(own, key=lambda e: e.passage_id)
+    first += likely(question, bindings, evidence, distiller)
     for text in (question.text, *(f"{t.subject} {t.relation}" for t in asked)):
         ranked = distiller.rank(text, evidence)
         best = {
@@ -139,6 +152,52 @@ def order(
             score[passage_id] += 1.0 / (_RANK_CONSTANT + rank)
     rest = sorted(evidence, key=lambda e: (-score[e.passage_id], e.passage_id))
     return list({e.passage_id: e for e in [*first, *rest]}.values())
+
+
+def likely(
+    question: Question, bindings: Sequence[Binding], evidence: Sequence[Evidence], distiller: Distiller
+) -> list[Evidence]:
+    """The passages that a look-up with an open subject is probably about, best first, a few for each chain.
+
+    They are the pages of the pool that the best sentences on the look-up before name, by how well they answer the
+    look-up with their own title as its subject.
+    """
+    titles = TitleIndex([e.title for e in evidence])
+    bound = {b.slot for b in bindings}
+    candidates: dict[str, list[Evidence]] = {}
+    found: list[Evidence] = []
+    for triple in question.triples:
+        lookup = filled(triple, bindings)
+        if lookup is not None and triple.object not in bound:
+            pages = [e for e in evidence if is_about(lookup.subject, e.title)] or list(evidence)
+            sources = [(f"{lookup.subject} {lookup.relation}", page) for page in pages]
+        elif triple.subject in candidates:
+            sources = [(f"{e.title} {triple.relation}", e) for e in candidates[triple.subject]]
+            fit = {
+                e.passage_id: max((s.score for s in distiller.rank(text, [e])[0]), default=0.0)
+                for text, e in sources
+            }
+            best = sorted(candidates[triple.subject], key=lambda e: -fit[e.passage_id])[:_LIKELY]
+            found += best
+            sources = [(text, e) for text, e in sources if e in best]
+        else:
+            continue
+        candidates[triple.object] = _named(sources, titles, evidence, distiller)
+    return found
+
+
+def _named(
+    sources: Sequence[tuple[str, Evidence]],
+    titles: TitleIndex,
+    evidence: Sequence[Evidence],
+    distiller: Distiller,
+) -> list[Evidence]:
+    """The passages of the pool whose titles stand in the sentences of ``sources`` that bear most on their look-ups."""
+    ranked = [s for text, e in sources for s in distiller.rank(text, [e])[0]]
+    near = sorted(ranked, key=lambda s: (-s.score, s.passage_id, s.span.start))[:_LIKELY]
+    own = {fold(e.title) for _, e in sources} if len(sources) < len(evidence) else set()
+    names = dict.fromkeys(fold(t) for s in near for t in titles.named_in(s.text))
+    return [e for name in names if name not in own for e in evidence if fold(e.title) == name]
 
 
 def pack(

@@ -69,17 +69,25 @@ class TestRefine:
             "Cora Vell",
         ]
 
-    def test_a_page_that_is_there_is_not_fetched_again(self, distiller: Distiller) -> None:
+    def test_a_page_that_closed_nothing_leads_on_to_what_it_names(self, distiller: Distiller) -> None:
         judgement = Judgement(False, 0.2, (GAP,), bindings=(MOTHER,))
         pool = [evidence(BY_ID["alda"]), evidence(BY_ID["cora"])]
-        assert self.refine(distiller, set(), judgement, pool) == ["Cora Vell birthplace"]
+        assert self.refine(distiller, set(), judgement, pool) == ["Cora Vell birthplace", "Port Ennis"]
 
     def test_what_was_asked_is_not_asked_again(self, distiller: Distiller) -> None:
         judgement = Judgement(False, 0.2, (GAP,), bindings=(MOTHER,))
         pool = [evidence(BY_ID["alda"]), evidence(BY_ID["cora"])]
-        queries = self.refine(distiller, {"Cora Vell birthplace"}, judgement, pool)
+        assert self.refine(distiller, {"Cora Vell birthplace"}, judgement, pool) == ["Port Ennis"]
+        sent = {"Cora Vell birthplace", "Port Ennis"}
+        queries = self.refine(distiller, sent, judgement, pool)
         assert queries == ["Where was the mother of Alda Brenn born? Cora Vell"]
-        assert self.refine(distiller, {"Cora Vell birthplace", *queries}, judgement, pool) == []
+        assert self.refine(distiller, {*sent, *queries}, judgement, pool) == []
+
+    def test_the_page_that_an_open_subject_may_be_comes_early(self, distiller: Distiller) -> None:
+        assert QUESTION is not None
+        pool = [evidence(BY_ID[name]) for name in ("ennis", "ilse", "cora", "alda") if name in BY_ID]
+        titles = [e.title for e in order(QUESTION, (), pool, distiller)]
+        assert titles[:2] == ["Alda Brenn", "Cora Vell"]
 
     def test_a_free_gap_follows_the_names_in_the_evidence(self, distiller: Distiller) -> None:
         free = Judgement(False, 0.2, (Gap("Where was the mother of Alda Brenn born?"),))

@@ -39,7 +39,7 @@ _WORD = re.compile(r"\w+")
 SIZES = {(TWOWIKI, LOOKUP): 250, (TWOWIKI, FULL): 90, (MUSIQUE, LOOKUP): 150}
 """Examples an epoch; the other sorts are small and used whole."""
 
-MINED, MADE_UP = 2600, 600  # examples of the second stage: mined from paragraphs, made up
+MINED, MADE_UP = 1900, 450  # examples of the second stage: mined from paragraphs, made up
 SECOND_RATE = 3e-4
 SECOND_BATCH = 768
 
