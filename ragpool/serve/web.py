@@ -54,8 +54,8 @@ def static(name: str) -> Response:
     if found is None:
         raise missing(f"file {name[:80]!r}")
     content, media_type = found
-    # the address changes with the content (?v=...), so what is cached is never stale
-    return Response(content, media_type=media_type, headers={"Cache-Control": "public, max-age=86400"})
+    # modules load each other without a version in the address: so ask each time, it is a few kilobytes
+    return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/favicon.ico")
