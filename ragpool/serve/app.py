@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -54,7 +55,7 @@ def ready(parts: Parts) -> Response:
     checks = {
         "server": "stopping" if parts.draining else "ok",
         "index": _checked(lambda: parts.rag.index.count()),
-        "models": _checked(lambda: parts.rag.steps),
+        "models": "ok" if parts.warm else parts.failed or "loading",
         "pool": _checked(lambda: _written(parts)),
     }
     fine = all(said == "ok" for said in checks.values())
@@ -94,10 +95,12 @@ def create_app(rag: RagPool, options: ServeOptions | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.services = parts = _services(rag, options, metrics_)
+        warming = asyncio.create_task(run_in_threadpool(parts.warm_up))
         try:
             yield
         finally:
             parts.draining = True
+            await warming
             await run_in_threadpool(parts.engine.close, 10.0)
             await run_in_threadpool(parts.ingest.close, 10.0)
             await run_in_threadpool(parts.batches.close, 5.0)

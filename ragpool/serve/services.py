@@ -12,10 +12,11 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
+from ragpool.errors import RagpoolError
 from ragpool.sdk import RagPool
 from ragpool.serve.conversations import Conversations
 from ragpool.serve.engine import Engine
-from ragpool.serve.errors import ApiError
+from ragpool.serve.errors import ApiError, log
 from ragpool.serve.keys import LOCAL, KeyRing
 from ragpool.serve.limits import RateLimit
 from ragpool.serve.metrics import Metrics
@@ -43,6 +44,20 @@ class Services:
     limiter: RateLimit
     started: int = field(default_factory=lambda: int(time.time()))
     draining: bool = False
+    warm: bool = False  # the models are loaded
+    failed: str = ""  # why they could not be
+
+    def warm_up(self) -> None:
+        """Load the models before the first question does."""
+        try:
+            _ = self.rag.steps
+            if self.rag.index.count()[1]:
+                self.rag.search("warm up", k=1)
+        except RagpoolError as error:
+            log.warning("the models are not loaded: %s", error)
+            self.failed = type(error).__name__
+        else:
+            self.warm = True
 
     def needs_key(self) -> bool:
         """Always for callers from other machines; on this one as soon as there is a key."""

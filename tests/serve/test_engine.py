@@ -224,7 +224,7 @@ def test_metrics_count_what_happened(shared: Served) -> None:
 def test_ready_says_what_is_wrong(store: Path) -> None:
     with served(store) as running:
         assert running.http.get("/health").json()["status"] == "ok"
-        assert running.http.get("/ready").json()["ready"]
+        running.eventually(lambda: running.http.get("/ready").json()["ready"])
         running.parts.draining = True
         response = running.http.get("/ready")
         assert (response.status_code, response.json()["checks"]["server"]) == (503, "stopping")

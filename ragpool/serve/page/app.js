@@ -7,7 +7,7 @@ import { hideCard, turnView } from "./chat.js";
 import { renderPool } from "./pool.js";
 import { addFiles, openDocument, refreshDocuments } from "./documents.js";
 
-const state = { conversation: null, turns: [], views: new Map(), selected: null, stopper: null, drawing: false };
+const state = { conversation: null, turns: [], views: new Map(), selected: null, stopper: null, drawing: false, poolChanged: false };
 
 // -- asking ----------------------------------------------------------------------------------------------------------
 
@@ -27,7 +27,7 @@ async function submit(question) {
     await ask(body, state.stopper.signal, (name, data) => {
       apply(turn, name, data);
       if (name === "queued") remember(data.conversation);
-      draw(turn);
+      draw(turn, name !== "token");
     });
     if (!turn.answer && !turn.error) turn.error = "The connection ended early. The evidence so far is kept.";
   } catch (error) {
@@ -86,7 +86,8 @@ function addTurn(turn) {
   view.element.scrollIntoView({ block: "start" });
 }
 
-function draw(turn) {
+function draw(turn, pool = true) {
+  state.poolChanged ||= pool;
   if (state.drawing) return; // at most once a frame, however fast the events come
   state.drawing = true;
   requestAnimationFrame(() => {
@@ -94,7 +95,8 @@ function draw(turn) {
     const place = $("turns");
     const atEnd = place.scrollHeight - place.scrollTop - place.clientHeight < 120;
     state.views.get(turn)?.update();
-    if (state.selected === turn) renderPool(turn, openDocument);
+    if (state.selected === turn && state.poolChanged) renderPool(turn, openDocument);
+    state.poolChanged = false;
     markSelected();
     if (atEnd) place.scrollTop = place.scrollHeight;
   });

@@ -47,9 +47,30 @@ function drawText(place, turn, actions) {
   if (marked && turn.answer.status === "partial" && turn.answer.missing.length) {
     extra.push(h("p", { class: "missing" }, h("strong", {}, "Not complete. "), `Missing: ${turn.answer.missing.join("; ")}`));
   }
+  if (marked && turn.citations.length) extra.push(sources(turn, actions));
   if (turn.error) extra.push(h("p", { class: "error", role: "alert" }, turn.error));
   const main = parts.length ? h("p", { class: "answer" }, parts) : null;
   place.replaceChildren(...[main, ...extra].filter(Boolean));
+}
+
+/** The cited passages under the answer, for those who do not hover. */
+function sources(turn, actions) {
+  return h(
+    "ul",
+    { class: "plain sources", "aria-label": "Sources" },
+    turn.citations.map((c) =>
+      h(
+        "li",
+        {},
+        h(
+          "button",
+          { class: c.supported ? "source" : "source weak", onclick: (event) => { event.stopPropagation(); actions.openDocument(c.document_id, c.passage_id, c.quote); } },
+          h("span", { class: "source-title" }, h("span", { class: "source-number" }, String(c.marker)), c.title || c.document_id),
+          h("span", { class: "source-quote" }, c.quote),
+        ),
+      ),
+    ),
+  );
 }
 
 function mark(citation, actions) {
@@ -110,14 +131,15 @@ function footer(turn, actions) {
   } else if (!turn.error) {
     parts.push(h("span", { class: "chip warn" }, "unfinished"));
   }
-  parts.push(h("span", { class: "grow" }));
+  const links = [];
   const button = (label, action) => h("button", { class: "link", onclick: (event) => { event.stopPropagation(); action(); } }, label);
-  if (answer) parts.push(button("Copy", () => navigator.clipboard?.writeText(turn.text).then(() => say("copied"))));
-  parts.push(button("Ask again", () => actions.again(turn)));
+  if (answer) links.push(button("Copy", () => navigator.clipboard?.writeText(turn.text).then(() => say("copied"))));
+  links.push(button("Ask again", () => actions.again(turn)));
   if (turn.runId) {
-    parts.push(button("JSON", () => download(turn.runId, "json")), button("Markdown", () => download(turn.runId, "markdown")));
+    links.push(button("JSON", () => download(turn.runId, "json")), button("Markdown", () => download(turn.runId, "markdown")));
   }
-  parts.push(button("Evidence", () => actions.select(turn, true)));
+  links.push(button("Evidence", () => actions.select(turn, true)));
+  parts.push(h("span", { class: "links" }, links));
   return parts;
 }
 

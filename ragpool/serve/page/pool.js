@@ -112,7 +112,7 @@ function roundView(turn, round, openDocument, open) {
     round.evidence === null
       ? h("p", { class: "muted working" }, "Searching")
       : round.evidence.length
-        ? h("ul", { class: "plain passages" }, round.evidence.map((e) => passage(e, openDocument, open)))
+        ? h("ul", { class: "plain passages" }, round.evidence.map((e) => passage(turn, e, openDocument, open)))
         : h("p", { class: "muted" }, "Nothing new."),
     judged && !judged.sufficient && judged.gaps.length
       ? h("p", { class: "gap" }, h("strong", {}, "Missing: "), judged.gaps.map((g) => g.text).join("; "))
@@ -120,12 +120,22 @@ function roundView(turn, round, openDocument, open) {
   );
 }
 
-function passage(e, openDocument, open) {
+/** The sentence of a passage that counts: what closed a slot or was cited, else the first that bears on the query. */
+function telling(turn, e, spans) {
+  const quotes = [...Object.values(turn.bindings), ...turn.citations].filter((q) => q.passage_id === e.passage_id);
+  const quote = quotes.map((q) => q.quote).find((text) => text && e.text.includes(text));
+  return quote ?? (spans.length ? e.text.slice(spans[0][0], spans[0][1]) : e.text.slice(0, 160));
+}
+
+function passage(turn, e, openDocument, open) {
   const spans = [...e.spans].sort((a, b) => a[0] - b[0]);
-  const first = spans.length ? e.text.slice(spans[0][0], spans[0][1]) : e.text.slice(0, 160);
+  const first = telling(turn, e, spans);
+  const used = [...Object.values(turn.bindings), ...turn.citations].some((q) => q.passage_id === e.passage_id);
+  const fresh = !turn.restored && !turn.shown.has(e.passage_id);
+  turn.shown.add(e.passage_id);
   return h(
     "li",
-    { class: `passage ${e.status}`, "data-passage": e.passage_id },
+    { class: `passage ${e.status}${fresh ? " fresh" : ""}${used ? " used" : ""}`, "data-passage": e.passage_id },
     h(
       "details",
       { "data-key": e.passage_id, open: open.has(e.passage_id) },

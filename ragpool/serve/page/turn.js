@@ -18,6 +18,7 @@ export function newTurn(asked) {
     error: null,
     running: false,
     restored: false,
+    shown: new Set(), // passages that have been drawn: only new ones move in
   };
 }
 
