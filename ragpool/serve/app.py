@@ -90,7 +90,7 @@ def create_app(rag: RagPool, options: ServeOptions | None = None) -> FastAPI:
     """The application over an open store; it does not close the store. One app for one store and event loop."""
     options = options or ServeOptions()
     # uvicorn waits for the streams at SIGTERM; sse-starlette would cut them off at once
-    AppStatus.disable_automatic_graceful_drain()
+    AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

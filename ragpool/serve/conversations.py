@@ -19,7 +19,8 @@ from ragpool.pool import Pool, PoolStore
 from ragpool.serve.errors import invalid, missing
 from ragpool.serve.keys import LOCAL
 
-ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+ID_PATTERN = "^[A-Za-z0-9_.-]{1,64}$"
+_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -70,7 +71,7 @@ def scope_of(owner: str, conversation: str) -> str:
 
 def checked_id(conversation: str) -> str:
     """A client's name for its conversation. Raises a 400 when it cannot be one."""
-    if not ID.fullmatch(conversation):
+    if not _ID.fullmatch(conversation):
         raise invalid(
             "a conversation's id has 1 to 64 letters, digits, dots, dashes or underscores", "conversation"
         )
@@ -92,7 +93,7 @@ class Conversations:
         """Oldest first; () when there is no such conversation of this owner."""
         return self._turns(db.run.c.scope == scope_of(owner, conversation))
 
-    def list(self, owner: str, limit: int) -> list[Conversation]:
+    def all(self, owner: str, limit: int) -> list[Conversation]:
         """The last used first; a conversation's title is its first question."""
         run, prefix = db.run.c, scope_of(owner, "")
         grouped = (

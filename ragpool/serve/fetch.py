@@ -114,7 +114,11 @@ def fetch(url: str, limit: int, resolver: Resolve = resolve) -> tuple[bytes, str
 
 def _get(pool: httpcore.ConnectionPool, url: str, limit: int, end: float) -> tuple[bytes, str] | str:
     """(body, media type), or where it is redirected to."""
-    headers = {"User-Agent": "ragpool", "Accept-Encoding": "identity", "Host": urlsplit(url).netloc}
+    headers: dict[bytes | str, bytes | str] = {
+        "User-Agent": "ragpool",
+        "Accept-Encoding": "identity",
+        "Host": urlsplit(url).netloc,
+    }
     waits = {"timeout": {"connect": TIMEOUT, "read": TIMEOUT, "write": TIMEOUT, "pool": TIMEOUT}}
     with pool.stream("GET", url, headers=headers, extensions=waits) as response:
         said = {name.lower(): value.decode("latin-1") for name, value in response.headers}

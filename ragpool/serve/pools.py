@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 
 from ragpool.events import Answered
 from ragpool.pool import Pool
-from ragpool.serve.conversations import Turn, checked_id
+from ragpool.serve.conversations import ID_PATTERN, Turn, checked_id
 from ragpool.serve.errors import missing, responses
 from ragpool.serve.prose import Link, Prose, linked
 from ragpool.serve.services import Owner, Parts
@@ -19,6 +19,7 @@ from ragpool.serve.wire import answered_data, event_data, replay
 router = APIRouter(tags=["ragpool"])
 
 Limit = Annotated[int, Query(ge=1, le=500)]
+ConversationId = Annotated[str, Path(pattern=ID_PATTERN)]
 
 
 class PoolInfo(BaseModel):
@@ -135,13 +136,13 @@ def delete_pool(run_id: str, parts: Parts, owner: Owner) -> Response:
 @router.get("/v1/conversations", responses=responses())
 def list_conversations(parts: Parts, owner: Owner, limit: Limit = 50) -> ConversationList:
     """Your conversations, the last used first."""
-    found = parts.conversations.list(owner, limit)
+    found = parts.conversations.all(owner, limit)
     return ConversationList(conversations=[ConversationInfo(**asdict(c)) for c in found])
 
 
 @router.get("/v1/conversations/{conversation}", responses=responses(404))
 def show_conversation(
-    request: Request, conversation: str, parts: Parts, owner: Owner
+    request: Request, conversation: ConversationId, parts: Parts, owner: Owner
 ) -> ConversationView:  # fmt: skip
     """All turns with their events."""
     turns = parts.conversations.turns(owner, checked_id(conversation))
@@ -168,7 +169,7 @@ def show_conversation(
 
 
 @router.delete("/v1/conversations/{conversation}", status_code=204, responses=responses(404))
-def delete_conversation(conversation: str, parts: Parts, owner: Owner) -> Response:
+def delete_conversation(conversation: ConversationId, parts: Parts, owner: Owner) -> Response:
     """Delete a conversation with its runs and its evidence."""
     parts.conversations.delete(owner, checked_id(conversation))
     return Response(status_code=204)

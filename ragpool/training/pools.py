@@ -24,7 +24,9 @@ from ragpool.types import Binding, Evidence, Operation, Question, Triple
 
 CONTROLLED = ("complete", "missing", "distractors")
 SEARCH_DEPTH = 30
-DECOY_SHARE = 0.35  # of the controlled pools with a gold passage: one that it names, but not the one that is asked for
+DECOY_SHARE = (
+    0.35  # of the controlled pools with a gold passage: one that it names, but not the one that is asked for
+)
 PLAN_NOISE = 0.5  # the trained planner's first version had about four plans in ten wrong somewhere
 
 
@@ -90,7 +92,6 @@ class Corpus:
             i for w in sorted(content_words(core_title(title))) for i in self._by_word.get(w, ())
         )
         return [self.texts[i] for i in found]
-
 
     def linked(self, text: Text) -> list[Text]:
         """Passages whose title ``text`` names: what a loop that follows titles brings in, rightly or not."""
