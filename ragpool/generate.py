@@ -27,7 +27,7 @@ from ragpool.types import (
     Question,
     Usage,
 )
-from ragpool.values import compare, supports
+from ragpool.values import compare, in_the_form_asked, supports
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -97,7 +97,8 @@ class SlotGenerator:
             return None
         sources = [(b.value, b.passage_id, b.quote) for b in bindings]
         if question.operation is Operation.LOOKUP:
-            return bound[finals[-1]].value, sources
+            answer = in_the_form_asked(question.text, bound[finals[-1]].value)
+            return None if answer is None else (answer, sources)
         value = compare(question.operation, question.compared, [bound[slot].value for slot in finals])
         return None if value is None else (value, sources)
 
@@ -112,9 +113,12 @@ class SlotGenerator:
         reading = read(question.text, contexts)
         if reading.value is None or reading.confidence < self._minimum:
             return None, reading.usage
+        answer = in_the_form_asked(question.text, reading.value)
+        if answer is None:
+            return None, reading.usage
         sources = [(b.value, b.passage_id, b.quote) for b in bindings]
         sources += _locate(reading.value, question, shown, sentences)
-        return (reading.value, sources), reading.usage
+        return (answer, sources), reading.usage
 
 
 def final_slots(question: Question) -> tuple[str, ...]:

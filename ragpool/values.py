@@ -34,12 +34,13 @@ _SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9}
 _FACT = re.compile(r"\d[\d,.]*\d|\d|\b[^\W\d_]+\b", re.UNICODE)
 
 _ASKS_DATE = re.compile(r"\b(?:date|year|when|birthday)\b", re.IGNORECASE)
+_ASKS_YEAR = re.compile(r"\b(?:what|which) year\b", re.IGNORECASE)
 _ASKS_NUMBER = re.compile(
     r"\b(?:number of|how (?:many|long|tall|high|deep|large|far)|population|length|height|elevation|depth)\b",
     re.IGNORECASE,
 )
 _ASKS_NAME = re.compile(
-    r"\b(?:mother|father|spouse|wife|husband|child|sibling|director|author|writer|composer|performer|founder|architect|designer"
+    r"\b(?:who|whom|mother|father|spouse|wife|husband|child|sibling|director|author|writer|composer|performer|founder|architect|designer"
     r"|builder|maker|inventor|captain|teacher|student|employer|publisher|producer|owner|mayor|capital|place of \w+|birthplace"
     r"|country of (?:origin|citizenship)|headquarters|educated at|named after|river)\b",
     re.IGNORECASE,
@@ -91,6 +92,19 @@ def fits(relation: str, value: str) -> bool:
     if _ASKS_NAME.search(relation):
         return any(c.isupper() for c in value) and _DATE.fullmatch(value.strip()) is None
     return True
+
+
+def in_the_form_asked(question: str, value: str) -> str | None:
+    """``value`` as an answer to ``question``: the year alone where a year is asked for; None when it is of another kind.
+
+    >>> in_the_form_asked("In what year was Alda Brenn born?", "4 May 1890")
+    '1890'
+    """
+    opening = " ".join(question.split()[:3])
+    if not fits(opening, value):
+        return None
+    date = parse_date(value) if _ASKS_YEAR.search(question) else None
+    return str(date[0]) if date else value
 
 
 def compare(operation: Operation, compared: Sequence[str], values: Sequence[str]) -> str | None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragpool.types import Operation
-from ragpool.values import compare, facts, fits, parse_date, parse_number, same, supports
+from ragpool.values import compare, facts, fits, in_the_form_asked, parse_date, parse_number, same, supports
 
 
 @pytest.mark.parametrize(
@@ -117,3 +117,21 @@ class TestSupport:
 )
 def test_a_value_is_of_the_kind_that_the_relation_asks_for(relation: str, value: str, right: bool) -> None:
     assert fits(relation, value) is right
+
+
+@pytest.mark.parametrize(
+    ("question", "value", "answer"),
+    [
+        ("In what year was Alda Brenn born?", "4 May 1890", "1890"),
+        ("When was Alda Brenn born?", "4 May 1890", "4 May 1890"),
+        ("When was the singer born who made Salt Roads?", "RCA Records", None),
+        ("How many guns did the Lark carry?", "cannon", None),
+        ("Who founded the yard?", "1890", None),
+        ("Who founded the yard?", "Cora Vell", "Cora Vell"),
+        ("Where did the Lark sail in the year when she was built?", "Port Ennis", "Port Ennis"),
+    ],
+)
+def test_an_answer_has_the_form_that_the_question_asks_for(
+    question: str, value: str, answer: str | None
+) -> None:
+    assert in_the_form_asked(question, value) == answer
