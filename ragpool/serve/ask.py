@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from sse_starlette import EventSourceResponse
 
 from ragpool.events import Answered, Started, Token
-from ragpool.serve.conversations import checked_id, new_id
+from ragpool.serve.conversations import ID_PATTERN, new_id
 from ragpool.serve.engine import Ask, Job
 from ragpool.serve.errors import from_error, invalid, responses
 from ragpool.serve.prose import Link, Prose, linked
@@ -38,16 +39,33 @@ EVENTS = """The events, each with JSON in `data`, in the order in which they com
 """
 
 
+_EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": re.findall(r"^\| `(\w+)`", EVENTS, re.MULTILINE)},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
+
+
 class AskRequest(BaseModel):
     """A question, and how to go about it."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    question: Annotated[str, Field(min_length=1)]
-    conversation: str | None = Field(None, description="go on with this conversation; without it a new one")
+    question: Annotated[str, Field(pattern=r"\S")]
+    conversation: str | None = Field(
+        None, pattern=ID_PATTERN, description="go on with this conversation; without it a new one"
+    )
     effort: Literal["low", "medium", "high"] = "medium"
     method: Literal["ragpool", "single"] = "ragpool"
     deadline: float | None = Field(None, gt=0, description="seconds, waiting included; at most the server's")
+
+
+def _whole(value: Any) -> Any:
+    """45.0 is an integer to JSON, which knows one kind of number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class SearchRequest(BaseModel):
@@ -55,8 +73,8 @@ class SearchRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    query: Annotated[str, Field(min_length=1, max_length=4_000)]
-    k: Annotated[int, Field(ge=1, le=100)] = 10
+    query: Annotated[str, Field(pattern=r"\S", max_length=4_000)]
+    k: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=100)] = 10
     mode: Literal["hybrid", "dense", "bm25"] | None = None
 
 
@@ -84,7 +102,7 @@ class SearchResult(BaseModel):
         **responses(),
         200: {
             "description": "Server-sent events",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": _EVENT}},
         },
     },
 )
@@ -94,7 +112,7 @@ async def ask(request: Request, body: AskRequest, parts: Parts, owner: Owner) ->
         raise invalid("question: it is empty", "question")
     if len(question) > parts.options.question_chars:
         raise invalid(f"question: longer than {parts.options.question_chars} characters", "question")
-    conversation = checked_id(body.conversation) if body.conversation is not None else new_id()
+    conversation = body.conversation or new_id()
     deadline = min(body.deadline or parts.options.deadline, parts.options.deadline)
     job = parts.engine.submit(
         Ask(question, owner, conversation, body.effort, body.method, deadline)

@@ -267,7 +267,7 @@ class DocumentText(BaseModel):
 class FetchRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    url: str = Field(min_length=8, max_length=2_000)
+    url: str = Field(pattern="^[hH][tT][tT][pP][sS]?://.", max_length=2_000)
 
 
 def _view(upload: Upload) -> UploadView:
@@ -289,8 +289,6 @@ async def upload_document(file: UploadFile, parts: Parts, owner: Owner) -> Uploa
 @router.post("/v1/documents/fetch", status_code=202, responses=responses())
 def fetch_document(body: FetchRequest, parts: Parts, owner: Owner) -> UploadView:
     """Fetch a web page or file from the public internet and index it, in the background."""
-    if not body.url.lower().startswith(("http://", "https://")):
-        raise invalid("url: only http:// and https:// addresses are fetched", "url")
     return _view(parts.ingest.add_url(owner, body.url))
 
 

@@ -15,7 +15,7 @@ from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from ragpool.events import Answered, Token
-from ragpool.serve.conversations import checked_id
+from ragpool.serve.conversations import ID_PATTERN, checked_id
 from ragpool.serve.engine import Ask, Job
 from ragpool.serve.errors import from_error, invalid, missing, responses
 from ragpool.serve.followup import Exchange
@@ -80,7 +80,9 @@ class ChatRequest(_Strict):
         None, description="the loop, or one search; over the model's"
     )
     conversation: str | None = Field(
-        None, description="whose evidence is shared; also metadata.conversation or X-Conversation-Id"
+        None,
+        pattern=ID_PATTERN,
+        description="whose evidence is shared; also metadata.conversation or X-Conversation-Id",
     )
     metadata: dict[str, str] | None = None
     user: str | None = None
