@@ -48,9 +48,7 @@ class Seen:
 
 async def ask(port: int, seen: Seen, *, leave_after: float | None = None) -> None:
     """One question over a connection of its own; with ``leave_after`` seconds it hangs up."""
-    body = json.dumps(
-        {"question": f"Who was the founder of the capital of Ardona? {random.random()}"}
-    ).encode()
+    body = json.dumps({"question": "Who was the founder of the capital of Ardona?"}).encode()
     head = f"POST /v1/ask HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
     begun = time.monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)

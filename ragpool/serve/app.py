@@ -22,7 +22,7 @@ from ragpool.serve import ask, batches, documents, errors, openai, pools, web
 from ragpool.serve.conversations import Conversations
 from ragpool.serve.engine import Engine
 from ragpool.serve.followup import PromptedRewriter, RuleRewriter
-from ragpool.serve.keys import KeyRing
+from ragpool.serve.keys import FRESH, KeyRing
 from ragpool.serve.limits import Guard, RateLimit
 from ragpool.serve.metrics import Metrics
 from ragpool.serve.options import ServeOptions
@@ -96,10 +96,12 @@ def create_app(rag: RagPool, options: ServeOptions | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.services = parts = _services(rag, options, metrics_)
         warming = asyncio.create_task(run_in_threadpool(parts.warm_up))
+        looking = asyncio.create_task(_look_for_keys(parts.keys))
         try:
             yield
         finally:
             parts.draining = True
+            looking.cancel()
             await warming
             await run_in_threadpool(parts.engine.close, 10.0)
             await run_in_threadpool(parts.ingest.close, 10.0)
@@ -137,6 +139,16 @@ def create_app(rag: RagPool, options: ServeOptions | None = None) -> FastAPI:
     app.add_middleware(Guard, options=options, metrics=metrics_)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+async def _look_for_keys(keys: KeyRing) -> None:
+    """Keys are made and revoked by other processes."""
+    while True:
+        try:
+            await run_in_threadpool(keys.refresh)
+        except RagpoolError as error:  # the database is away: requests will say so
+            errors.log.warning("the keys could not be read: %s", error)
+        await asyncio.sleep(FRESH)
 
 
 def _services(rag: RagPool, options: ServeOptions, metrics: Metrics) -> Services:

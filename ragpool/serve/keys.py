@@ -18,7 +18,8 @@ from ragpool.errors import InputError, NotFoundError
 LOCAL = "local"  # the owner of what is asked without a key, on this machine
 _PREFIX = "serve.key."
 _FORM = re.compile(r"rp-([0-9a-f]{12})-([A-Za-z0-9_-]{20,128})")
-_FRESH = 2.0  # seconds until a new or revoked key is noticed by a running server
+FRESH = 1.0  # a running server looks this often, so that no request waits for the database
+_STALE = 5.0  # and when it could not, a request does after this
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +73,22 @@ class KeyRing:
             found = [Key(**value) for value in connection.execute(select).scalars()]
         return tuple(sorted(found, key=lambda key: (key.created, key.id)))
 
-    def active(self) -> tuple[Key, ...]:
-        """The keys that open something; at most two seconds old."""
+    @property
+    def stale(self) -> bool:
+        """Whether ``active`` would have to read the database."""
+        return time.monotonic() - self._read > _STALE
+
+    def refresh(self) -> None:
+        """Read which keys are in use."""
+        known = tuple(key for key in self.all() if key.revoked is None)
         with self._lock:
-            if time.monotonic() - self._read > _FRESH:
-                self._known = tuple(key for key in self.all() if key.revoked is None)
-                self._read = time.monotonic()
-            return self._known
+            self._known, self._read = known, time.monotonic()
+
+    def active(self) -> tuple[Key, ...]:
+        """The keys that open something, as they were a moment ago."""
+        if self.stale:
+            self.refresh()
+        return self._known
 
     def owner(self, token: str) -> str | None:
         """The id of the key that ``token`` is; None when it is none of them."""

@@ -77,9 +77,10 @@ async def owner(
 ) -> str:
     """The caller's name in scopes. Raises ApiError 401 without a valid key where one is needed, 429 past the rate."""
     parts = services(request)
-    needed = await run_in_threadpool(parts.needs_key)
+    if parts.keys.stale:
+        await run_in_threadpool(parts.keys.refresh)
     found = LOCAL
-    if needed:
+    if parts.needs_key():
         token = credentials.credentials if credentials is not None else ""
         known = parts.keys.owner(token)
         if known is None:
