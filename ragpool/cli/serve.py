@@ -74,7 +74,7 @@ def serve(
     config: Config = None,
     set_: Set = None,
 ) -> None:
-    """Serve the store: an OpenAI-compatible API, a page with the evidence as it is found, and MCP at /mcp."""
+    """Serve the store: an OpenAI-compatible API, and a page that shows the evidence as it is found."""
     _needed()
     from ragpool.sdk import RagPool
     from ragpool.serve.options import MEGABYTE, ServeOptions
