@@ -51,7 +51,11 @@ async def ask(port: int, seen: Seen, *, leave_after: float | None = None) -> Non
     body = json.dumps({"question": "Who was the founder of the capital of Ardona?"}).encode()
     head = f"POST /v1/ask HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
     begun = time.monotonic()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+    except OSError as error:
+        seen.errors.append(repr(error))
+        return
     try:
         writer.write(head.encode() + body)
         if leave_after is not None:
@@ -202,7 +206,7 @@ def measure(port: int, pid: int, seconds: float, clients: int) -> dict[str, Any]
     print(
         f"{seen.answers} answers, {len(seen.errors)} errors; first event p95 {percentile(seen.first, 0.95) * 1000:.1f} ms"
     )
-    asyncio.run(hang_up(port, clients))
+    left = asyncio.run(hang_up(port, clients))
     idle = until_idle(port, 20)
     print(f"{clients} clients left; idle after {idle} s")
     return {
@@ -222,6 +226,7 @@ def measure(port: int, pid: int, seconds: float, clients: int) -> dict[str, Any]
             "peak": round(max(memory), 1),
         },
         "hung_up": clients,
+        "refused": len(left.errors),
         "idle_after_seconds": None if idle is None else round(idle, 2),
         "memory_after_mb": round(rss(pid), 1),
     }

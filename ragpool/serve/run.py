@@ -53,7 +53,7 @@ def make_server(rag: RagPool, options: ServeOptions, *, log_level: str = "info")
         timeout_keep_alive=30,
         h11_max_incomplete_event_size=32_768,
         proxy_headers=False,
-        backlog=512,
+        backlog=2048,
     )
     server = Server(config)
     server.app = app
