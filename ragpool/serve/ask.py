@@ -74,7 +74,7 @@ class SearchRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     query: Annotated[str, Field(pattern=r"\S", max_length=4_000)]
-    k: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=100)] = 10
+    k: Annotated[int, Field(ge=1, le=100), BeforeValidator(_whole)] = 10
     mode: Literal["hybrid", "dense", "bm25"] | None = None
 
 
