@@ -10,14 +10,16 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from sse_starlette import EventSourceResponse
+from starlette.concurrency import run_in_threadpool
 
 from ragpool.events import Answered, Started, Token
+from ragpool.pool import PoolStore
 from ragpool.serve.conversations import ID_PATTERN, new_id
 from ragpool.serve.engine import Ask, Job
 from ragpool.serve.errors import from_error, invalid, responses
 from ragpool.serve.prose import Link, Prose, linked
 from ragpool.serve.services import Owner, Parts
-from ragpool.serve.wire import answered_data, citation_data, event_data
+from ragpool.serve.wire import answered_data, citation_data, event_data, evidence_data, known
 
 router = APIRouter(tags=["ragpool"])
 
@@ -26,7 +28,7 @@ EVENTS = """The events, each with JSON in `data`, in the order in which they com
 | event | data |
 |---|---|
 | `queued` | `conversation`, `waiting` (questions before this one), `threshold` (the judge's) |
-| `started` | `run_id`, `asked`, `question` (stand-alone), `plan` [[subject, relation, object]], `operation`, `planner` |
+| `started` | `run_id`, `asked`, `question` (stand-alone), `plan` [[subject, relation, object]], `operation`, `planner`, `known` (evidence of earlier turns, as in `pooled`) |
 | `retrieved` | `round`, `query` {text, kind, gap}, `hits` [{passage_id, document_id, title, score, retriever}] |
 | `pooled` | `round`, `evidence` [{passage_id, document_id, title, text, spans, status, reason, query, gap, score}] |
 | `judged` | `round`, `sufficient`, `probability`, `gaps` [{text, triple}], `bindings` [{slot, value, quote, passage_id, confidence}] |
@@ -115,7 +117,15 @@ async def ask(request: Request, body: AskRequest, parts: Parts, owner: Owner) ->
     conversation = body.conversation or new_id()
     deadline = min(body.deadline or parts.options.deadline, parts.options.deadline)
     job = parts.engine.submit(
-        Ask(question, owner, conversation, body.effort, body.method, deadline)
+        Ask(
+            question,
+            owner,
+            conversation,
+            body.effort,
+            body.method,
+            deadline,
+            goes_on=body.conversation is not None,
+        )
     )  # fmt: skip
     threshold = parts.rag.settings.model_copy(update={"effort": body.effort}).preset.threshold
     first = {
@@ -123,11 +133,13 @@ async def ask(request: Request, body: AskRequest, parts: Parts, owner: Owner) ->
         "waiting": max(parts.engine.busy[1] - 1, 0),
         "threshold": threshold,
     }
-    events = _events(job, first, linked(str(request.base_url)))
+    events = _events(job, first, linked(str(request.base_url)), parts.rag.pools)
     return EventSourceResponse(events, sep="\n", send_timeout=30)
 
 
-async def _events(job: Job, first: dict[str, Any], link: Link) -> AsyncIterator[dict[str, str]]:
+async def _events(
+    job: Job, first: dict[str, Any], link: Link, pools: PoolStore
+) -> AsyncIterator[dict[str, str]]:
     prose = Prose()
     yield _named("queued", first)
     try:
@@ -144,10 +156,17 @@ async def _events(job: Job, first: dict[str, Any], link: Link) -> AsyncIterator[
                 yield _named("answered", data)
             else:
                 name, data = event_data(event)
-                more = {"asked": job.ask.question} if isinstance(event, Started) else {}
-                yield _named(name, {**data, **more})
+                if isinstance(event, Started):
+                    data |= {"asked": job.ask.question, "known": []}
+                    if job.ask.goes_on:
+                        data["known"] = await run_in_threadpool(_known, pools, event.run_id)
+                yield _named(name, data)
     except Exception as error:  # noqa: BLE001 - the status is sent already: the error is the last event
         yield _named("error", from_error(error).body)
+
+
+def _known(pools: PoolStore, run_id: str) -> list[dict[str, Any]]:
+    return [evidence_data(e) for e in known(pools.pool(run_id))]
 
 
 def _named(name: str, data: dict[str, Any]) -> dict[str, str]:

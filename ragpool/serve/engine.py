@@ -45,6 +45,7 @@ class Ask:
     method: Method
     deadline: float  # seconds from now, waiting included
     earlier: tuple[Exchange, ...] = ()
+    goes_on: bool = True  # the conversation may hold evidence already
 
 
 class Job:

@@ -14,7 +14,7 @@ from ragpool.serve.conversations import ID_PATTERN, Turn, checked_id
 from ragpool.serve.errors import missing, responses
 from ragpool.serve.prose import Link, Prose, linked
 from ragpool.serve.services import Owner, Parts
-from ragpool.serve.wire import answered_data, event_data, replay
+from ragpool.serve.wire import answered_data, event_data, evidence_data, known, replay
 
 router = APIRouter(tags=["ragpool"])
 
@@ -185,6 +185,8 @@ def _events(pool: Pool, conversation: str | None, link: Link) -> list[NamedEvent
             found.append(NamedEvent(event="answered", data=data))
         else:
             name, data = event_data(event)
+            if name == "started":
+                data["known"] = [evidence_data(e) for e in known(pool)]
             found.append(NamedEvent(event=name, data=data))
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 from ragpool.events import Answered, Event, Judged, Pooled, Refined, Retrieved, Started, Stopped, Token
 from ragpool.pool import Pool, answer_json
 from ragpool.serve.prose import Link
-from ragpool.types import Answer, Citation, Evidence, Judgement, Query, Question
+from ragpool.types import Answer, Citation, Evidence, EvidenceStatus, Judgement, Query, Question
 
 Data = dict[str, Any]
 
@@ -123,6 +123,17 @@ def answered_data(answer: Answer, content: str, conversation: str | None, link: 
         "content": content,
         "conversation": conversation,
     }
+
+
+def known(pool: Pool) -> list[Evidence]:
+    """The admitted evidence that earlier turns of the conversation had found when this run began."""
+    first = next((row.id for row in pool.history if row.run_id == pool.run_id), None)
+    found = [
+        row.evidence
+        for row in pool.history
+        if row.run_id != pool.run_id and (first is None or row.id < first)
+    ]
+    return [e for e in found if e.status is EvidenceStatus.ADMITTED]
 
 
 def replay(pool: Pool) -> Iterator[Event]:

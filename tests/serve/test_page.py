@@ -7,6 +7,7 @@ Screenshots of each state go to the folder in RAGPOOL_SCREENSHOTS, else to the t
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,6 +143,8 @@ def test_reload_finds_the_conversation_again(page: Page, shared: Served, shots: 
     page.get_by_role("button", name="Ask again").last.click()
     expect(page.locator(".turn")).to_have_count(3)
     expect(page.locator(".turn-foot").nth(2)).to_contain_text("answered")
+    page.get_by_text("passages from earlier in this conversation").click()
+    expect(page.locator(".known .passage.used .title").first).to_have_text(re.compile("Port Callan|Brevia"))
 
 
 def test_upload_and_ask_about_the_upload(page: Page, tmp_path: Path, shots: Path) -> None:

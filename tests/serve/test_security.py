@@ -62,12 +62,14 @@ def test_keys_on_the_command_line(store: Path) -> None:
         )  # none in use: as without
 
 
-def test_another_host_needs_a_key(shared: Served) -> None:
+def test_another_host_needs_a_key(shared: Served, tmp_path: Path) -> None:
     fresh = [k for k in KeyRing(shared.rag.index.database).all() if k.revoked is None]
     assert not fresh
     with pytest.raises(SettingsError, match="ragpool keys create"):
         make_server(shared.rag, ServeOptions(host="0.0.0.0"))
     assert ServeOptions().loopback
+    said = CliRunner().invoke(cli, ["serve", "--store", str(tmp_path / "new"), "--host", "0.0.0.0"])
+    assert isinstance(said.exception, SettingsError)
 
 
 def routes(running: Served) -> list[tuple[str, str]]:

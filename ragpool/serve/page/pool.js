@@ -16,18 +16,39 @@ export function renderPool(turn, openDocument) {
     turn.question !== turn.asked ? h("p", { class: "standalone" }, "Understood as: ", h("q", {}, turn.question)) : null,
     gauge(turn),
     slots(turn, openDocument),
+    earlier(turn, openDocument, open),
     turn.rounds.map((round) => roundView(turn, round, openDocument, open)),
     turn.stopped
       ? h("p", { class: "stopped" }, h("strong", {}, "Stopped: "), REASONS[turn.stopped] ?? turn.stopped)
       : null,
+    models(turn),
   );
   $("pool").scrollTop = scroll;
 }
 
 function counted(turn) {
-  const all = turn.rounds.flatMap((r) => r.evidence ?? []).length;
+  const all = turn.known.length + turn.rounds.flatMap((r) => r.evidence ?? []).length;
   if (!all) return "";
   return `${admitted(turn).length} admitted of ${all}`;
+}
+
+/** What the conversation knew already: folded away, those in use first. */
+function earlier(turn, openDocument, open) {
+  if (!turn.known.length) return null;
+  const used = new Set([...Object.values(turn.bindings), ...turn.citations].map((q) => q.passage_id));
+  const sorted = [...turn.known].sort((a, b) => used.has(b.passage_id) - used.has(a.passage_id));
+  return h(
+    "details",
+    { class: "known", "data-key": "known", open: open.has("known") },
+    h("summary", {}, `${turn.known.length} passages from earlier in this conversation`),
+    h("ul", { class: "plain passages" }, sorted.map((e) => passage(turn, e, openDocument, open))),
+  );
+}
+
+function models(turn) {
+  const names = turn.answer?.models;
+  if (!names) return null;
+  return h("p", { class: "muted small-text" }, ["chat", "judge", "planner", "embedder"].filter((n) => names[n]).map((n) => `${n} ${names[n]}`).join(" · "));
 }
 
 function gauge(turn) {
@@ -86,7 +107,7 @@ function slots(turn, openDocument) {
 }
 
 function openPassage(turn, bound, openDocument) {
-  const found = turn.rounds.flatMap((r) => r.evidence ?? []).find((e) => e.passage_id === bound.passage_id);
+  const found = [...turn.known, ...turn.rounds.flatMap((r) => r.evidence ?? [])].find((e) => e.passage_id === bound.passage_id);
   if (found) openDocument(found.document_id, found.passage_id, bound.quote);
 }
 

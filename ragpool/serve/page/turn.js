@@ -10,6 +10,7 @@ export function newTurn(asked) {
     threshold: null,
     waiting: 0,
     rounds: [], // {number, queries, evidence, judgement}
+    known: [], // evidence of earlier turns
     bindings: {}, // slot -> binding
     stopped: null,
     text: "",
@@ -46,6 +47,7 @@ export function apply(turn, name, data) {
       turn.plan = data.plan;
       turn.operation = data.operation;
       turn.waiting = 0;
+      turn.known = data.known ?? [];
       break;
     case "retrieved":
       round(turn, data.round).queries.push({ ...data.query, hits: data.hits.length });
@@ -97,7 +99,7 @@ export function doing(turn) {
 }
 
 export function admitted(turn) {
-  return turn.rounds.flatMap((r) => r.evidence ?? []).filter((e) => e.status === "admitted");
+  return [...turn.known, ...turn.rounds.flatMap((r) => r.evidence ?? [])].filter((e) => e.status === "admitted");
 }
 
 export const REASONS = {
