@@ -191,7 +191,9 @@ async def states_of(out: Path, store: Path) -> list[str]:
         ready()
         async with get_client() as client:
             runs = await client.read_flow_runs()
-    return [str(run.state_type.value) for run in runs if run.state_type and run.parameters.get("out") == str(out)]
+    return [
+        str(run.state_type.value) for run in runs if run.state_type and run.parameters.get("out") == str(out)
+    ]
 
 
 def test_our_own_server_ends_with_a_killed_batch(tmp_path: Path) -> None:
