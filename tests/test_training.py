@@ -29,6 +29,7 @@ from ragpool.training.data import (
     split_sentences,
     training_split,
 )
+from ragpool.training.gold import gold_plan
 from ragpool.training.hotpot_plans import HOTPOT_PLANS
 
 VILLAGES = {
@@ -156,7 +157,7 @@ def test_splitting_loses_no_letters(text: str) -> None:
 
 
 def test_gold_triples_become_a_plan_in_the_words_of_the_question(records: dict[str, Record]) -> None:
-    gold = plan.gold_plan(records[TWOWIKI])
+    gold = gold_plan(records[TWOWIKI])
     assert gold is not None
     assert write_plan(gold).splitlines() == [
         "Green Harbour (1950 Film) | director | ?1",
@@ -169,11 +170,11 @@ def test_gold_triples_become_a_plan_in_the_words_of_the_question(records: dict[s
 
 def test_an_answer_that_no_operation_gives_is_dropped(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps([{**VILLAGES, "answer": "Blue Harbour"}]))
-    assert plan.gold_plan(read_records([tmp_path / "x.json"])[0]) is None
+    assert gold_plan(read_records([tmp_path / "x.json"])[0]) is None
 
 
 def test_a_decomposition_becomes_a_plan(records: dict[str, Record]) -> None:
-    gold = plan.gold_plan(records[MUSIQUE])
+    gold = gold_plan(records[MUSIQUE])
     assert gold is not None
     assert write_plan(gold) == "Ann Pell | place of birth | ?1\n?1 | where mill | ?2"
 
@@ -186,7 +187,7 @@ def test_comparisons_are_also_taught_the_other_way_round(records: dict[str, Reco
 
 def test_plans_are_scored_by_what_is_wrong(records: dict[str, Record]) -> None:
     record = records[TWOWIKI]
-    gold = plan.gold_plan(record)
+    gold = gold_plan(record)
     assert gold is not None
     assert plan.compare(gold, gold) is None
     lines = write_plan(gold)

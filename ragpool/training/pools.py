@@ -19,7 +19,7 @@ from ragpool.feedback.text import STOP_WORDS, content_words, core_title, names, 
 from ragpool.plan import plain, slots_in
 from ragpool.refine import TitleIndex
 from ragpool.training.data import HOTPOT, MUSIQUE, TWOWIKI, Paragraph, Record
-from ragpool.training.plan import gold_plan
+from ragpool.training.gold import gold_plan
 from ragpool.types import Binding, Evidence, Operation, Question, Triple
 
 CONTROLLED = ("complete", "missing", "distractors")

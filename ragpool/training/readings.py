@@ -11,8 +11,8 @@ from ragpool.distil import content_words
 from ragpool.plan import base_name, fill, plain, slots_in
 from ragpool.slots import NONE, Context, as_written, reader_prompt, stands_in, subquestion
 from ragpool.training.data import MUSIQUE, TWOWIKI, Paragraph, Record
+from ragpool.training.gold import gold_plan
 from ragpool.training.lora import Example
-from ragpool.training.plan import gold_plan
 from ragpool.types import Operation, Triple
 
 LOOKUP, FULL = "lookup", "full"
