@@ -186,22 +186,7 @@ class _Run:
         return self.steps.retriever.retrieve(query.text, k=k, exclude=known)
 
     def _distilled(self, number: int, query: Query, hits: Sequence[Hit]) -> list[Evidence]:
-        found = [
-            Evidence(
-                hit.passage.id,
-                hit.passage.document_id,
-                hit.passage.title,
-                hit.passage.text,
-                (Span(0, len(hit.passage.text)),),
-                number,
-                query.text,
-                hit.score,
-                query.gap,
-                *_screened(hit.passage.search_text),
-                metadata=hit.passage.metadata,
-            )
-            for hit in hits
-        ]
+        found = [evidence_of(hit, number, query) for hit in hits]
         about = query.gap if query.gap and query.kind == "bridge" else query.text
         spans = self.steps.distiller.distil(about, found)
         return [replace(e, spans=kept) for e, kept in zip(found, spans, strict=True)]
@@ -278,9 +263,23 @@ class _Run:
         )
 
 
-def _screened(text: str) -> tuple[EvidenceStatus, str]:
-    reason = screen(text)
-    return (EvidenceStatus.ADMITTED, "") if reason is None else (EvidenceStatus.QUARANTINED, reason)
+def evidence_of(hit: Hit, number: int, query: Query) -> Evidence:
+    """A hit of ``query`` in round ``number`` as evidence, not distilled yet; quarantined when its text gives orders."""
+    reason = screen(hit.passage.search_text)
+    return Evidence(
+        hit.passage.id,
+        hit.passage.document_id,
+        hit.passage.title,
+        hit.passage.text,
+        (Span(0, len(hit.passage.text)),),
+        number,
+        query.text,
+        hit.score,
+        query.gap,
+        EvidenceStatus.ADMITTED if reason is None else EvidenceStatus.QUARANTINED,
+        reason or "",
+        metadata=hit.passage.metadata,
+    )
 
 
 def _tokens(writing: Writing[str, None, Written]) -> Writing[Event, None, Written]:

@@ -7,7 +7,7 @@ Tours date of death"), passages whose title the evidence names (entity bridging)
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ragpool.closing import filled, is_about
@@ -206,14 +206,12 @@ def pack(
     max_passages: int,
     budget: int,
     count: Callable[[str], int],
-    quotes: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Evidence]:
     """The first ``max_passages`` of ``ordered`` whose distilled text fits ``budget`` tokens, in that order.
 
-    ``count`` gives the tokens of a text. ``quotes`` maps passage ids to sentences that must be shown beside the
-    distilled ones. A passage that does not fit is passed over, and a later, shorter one may still fit.
+    ``count`` gives the tokens of a text. A passage that does not fit is passed over, and a later, shorter one may
+    still fit.
     """
-    del quotes
     given: list[Evidence] = []
     left = budget
     for item in ordered:

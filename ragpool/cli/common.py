@@ -16,6 +16,7 @@ from ragpool.errors import SettingsError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ragpool.db import Database
     from ragpool.settings import Settings
 
 Store = Annotated[Path, typer.Option("--store", help="The folder of the index and the pools.")]
@@ -62,6 +63,22 @@ def settings_from(
         tree.setdefault("models", {})["chat"] = model
     tree.update({k: v for k, v in (("effort", effort), ("method", method)) if v is not None})
     return Settings.load(config, **tree)
+
+
+@contextmanager
+def existing_database(store: Path, config: Path | None) -> Iterator[Database]:
+    """The database of a store that is there already. Raises StoreNotFoundError."""
+    from ragpool.db import DATABASE_FILE, Database
+    from ragpool.errors import StoreNotFoundError
+
+    url = settings_from(config).database_url
+    if url is None and not (store / DATABASE_FILE).is_file():
+        raise StoreNotFoundError(f"no store in {store}: ragpool index PATH --store {store}")
+    database = Database.in_folder(store, url)
+    try:
+        yield database
+    finally:
+        database.close()
 
 
 def _value(text: str) -> Any:

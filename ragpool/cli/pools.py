@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragpool.cli.common import DEFAULT_STORE, Config, Json, Store, print_json, settings_from
+from ragpool.cli.common import DEFAULT_STORE, Config, Json, Store, existing_database, print_json
 
 if TYPE_CHECKING:
     from ragpool.pool import PoolStore
@@ -23,18 +23,10 @@ RunId = Annotated[str, typer.Argument(help="A run's id, or its first characters.
 
 @contextmanager
 def _opened(store: Path, config: Path | None) -> Iterator[PoolStore]:
-    from ragpool.db import DATABASE_FILE, Database
-    from ragpool.errors import StoreNotFoundError
     from ragpool.pool import PoolStore
 
-    url = settings_from(config).database_url
-    if url is None and not (store / DATABASE_FILE).is_file():
-        raise StoreNotFoundError(f"no store in {store}: ragpool index PATH --store {store}")
-    db = Database.in_folder(store, url)
-    try:
-        yield PoolStore(db)
-    finally:
-        db.close()
+    with existing_database(store, config) as database:
+        yield PoolStore(database)
 
 
 @app.command("ls")

@@ -19,6 +19,7 @@ from ragpool.cli.common import (
     Model,
     Set,
     Store,
+    existing_database,
     print_json,
     settings_from,
 )
@@ -127,18 +128,10 @@ def mcp(
 @contextmanager
 def _ring(store: Path, config: Path | None) -> Iterator[KeyRing]:
     _needed()
-    from ragpool.db import DATABASE_FILE, Database
-    from ragpool.errors import StoreNotFoundError
     from ragpool.serve.keys import KeyRing
 
-    url = settings_from(config).database_url
-    if url is None and not (store / DATABASE_FILE).is_file():
-        raise StoreNotFoundError(f"no store in {store}: ragpool index PATH --store {store}")
-    db = Database.in_folder(store, url)
-    try:
-        yield KeyRing(db)
-    finally:
-        db.close()
+    with existing_database(store, config) as database:
+        yield KeyRing(database)
 
 
 @keys.command("create")

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ragpool.feedback import Judge
 from ragpool.generate import abstention
-from ragpool.pipeline import Steps
+from ragpool.pipeline import Steps, evidence_of
 from ragpool.pool import Pool, normalise_query
 from ragpool.refine import pack
 from ragpool.retrieve import fuse
-from ragpool.screen import screen
 from ragpool.settings import Settings
 from ragpool.slots import Reading
 from ragpool.types import (
@@ -29,12 +28,10 @@ from ragpool.types import (
     Citation,
     Draft,
     Evidence,
-    EvidenceStatus,
     Hit,
     Judgement,
     Query,
     Question,
-    Span,
     StopReason,
     Usage,
 )
@@ -114,7 +111,7 @@ class Trial:
         )
 
     def _distilled(self, query: Query, hits: Sequence[Hit]) -> list[Evidence]:
-        found = [_evidence(hit, self.rounds, query) for hit in hits]
+        found = [evidence_of(hit, self.rounds, query) for hit in hits]
         spans = self.steps.distiller.distil(query.text, found)
         return [replace(e, spans=kept) for e, kept in zip(found, spans, strict=True)]
 
@@ -197,24 +194,6 @@ class Trial:
             usage=Usage(),
             seconds=max(time.monotonic() - self._begun - self._committed, 0.0),
         )
-
-
-def _evidence(hit: Hit, number: int, query: Query) -> Evidence:
-    reason = screen(hit.passage.search_text)
-    return Evidence(
-        hit.passage.id,
-        hit.passage.document_id,
-        hit.passage.title,
-        hit.passage.text,
-        (Span(0, len(hit.passage.text)),),
-        number,
-        query.text,
-        hit.score,
-        query.gap,
-        EvidenceStatus.ADMITTED if reason is None else EvidenceStatus.QUARANTINED,
-        reason or "",
-        metadata=hit.passage.metadata,
-    )
 
 
 def _key(evidence: Evidence) -> list[str]:
