@@ -87,8 +87,11 @@ def same(first: str, second: str) -> bool:
 
 def fits(relation: str, value: str) -> bool:
     """Whether ``value`` is of the kind that ``relation`` asks for: a date, a number, a name; True where it names no kind."""
-    if _ASKS_DATE.search(relation) or _ASKS_NUMBER.search(relation):
+    if _ASKS_DATE.search(relation):
         return bool(_NUMERAL.search(value))
+    if _ASKS_NUMBER.search(relation):  # a full date is no number
+        date = parse_date(value)
+        return bool(_NUMERAL.search(value)) and not (date and date[1])
     if _ASKS_NAME.search(relation):
         return any(c.isupper() for c in value) and _DATE.fullmatch(value.strip()) is None
     return True

@@ -108,6 +108,8 @@ class TestSupport:
         ("date of birth", "Port Tarn", False),
         ("number of articles", "twenty-one", True),
         ("number of objects", "instruments", False),
+        ("how long", "April 2, 1870", False),
+        ("population", "1,402", True),
         ("length", "31.5 metres", True),
         ("mother", "Ermengarde of Tours", True),
         ("mother", "queen", False),
