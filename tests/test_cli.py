@@ -167,3 +167,32 @@ def test_ask_with_the_embedded_model_then_look_at_the_pool(
     assert len(json.loads(capsys.readouterr().out)["runs"]) == 1
     assert ragpool("pool", "rm", run, "--store", "s") == 0
     assert ragpool("pool", "rm", run, "--store", "s") == 2
+
+
+@pytest.mark.parametrize("own", ["stopped with 3 of 8; run the same command again to go on", ""])
+def test_ctrl_c_in_a_batch_says_how_to_go_on(
+    own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt(own)
+
+    monkeypatch.setattr("ragpool.flows.answer.run_batch", stopped)
+    with pytest.raises(SystemExit) as ended:
+        main(["batch", "questions.jsonl", "--store", str(tmp_path), "--out", str(tmp_path / "a.jsonl")])
+    assert ended.value.code == 130
+    said = capsys.readouterr().err
+    assert "run the same command again to go on" in said
+    assert own in said
+
+
+def test_ctrl_c_elsewhere_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ragpool.settings.Settings.load", stopped)
+    with pytest.raises(SystemExit) as ended:
+        main(["config", "show"])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.strip() == "ragpool: interrupted; what was committed is kept"

@@ -13,6 +13,7 @@ import typer
 
 from ragpool import __version__
 from ragpool.cli import ask, batch, config, doctor, documents, evaluation, pools, serve, train
+from ragpool.cli.common import Interrupted
 from ragpool.errors import RagpoolError
 
 # telemetry of the libraries below is off unless the user turned it on; set before any of them is imported
@@ -70,10 +71,10 @@ def main(arguments: list[str] | None = None) -> None:
         os.environ.setdefault(name, value)
     try:
         code = app([word for word in line if word != "--debug"], standalone_mode=False)
+        if code == Interrupted.exit_code:  # typer ends a Ctrl-C without a word
+            _report("interrupted; what was committed is kept", Interrupted.exit_code, debug=False)
     except RagpoolError as error:
         code = _report(str(error), error.exit_code, debug)
-    except KeyboardInterrupt as error:  # a batch says how to go on
-        code = _report(str(error) or "interrupted; what was committed is kept", 130, debug=False)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output is gone; the interpreter would complain about it at exit
         code = 1

@@ -18,6 +18,7 @@ from ragpool.cli.common import (
     Set,
     Store,
     console,
+    interruptible,
     print_json,
     progress_bar,
     settings_from,
@@ -48,7 +49,10 @@ def batch(
     """Answer a file of questions as a Prefect flow. Run it again to go on after a kill: nothing is done twice."""
     settings = settings_from(config, set_, model=model, effort=effort, method=method)
     run_batch = importlib.import_module("ragpool.flows.answer").run_batch  # flows are above the library
-    with progress_bar("answering") as progress:
+    with (
+        interruptible("interrupted; run the same command again to go on"),
+        progress_bar("answering") as progress,
+    ):
         report = run_batch(
             questions,
             store,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ragpool.errors import SettingsError
+from ragpool.errors import RagpoolError, SettingsError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -86,6 +86,21 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+class Interrupted(RagpoolError):
+    """Ctrl-C; the message says how to go on. Typer would end a plain KeyboardInterrupt without a word."""
+
+    exit_code = 130
+
+
+@contextmanager
+def interruptible(message: str) -> Iterator[None]:
+    """Turns Ctrl-C into Interrupted, with the interrupt's own words or ``message``."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(str(error) or message) from error
 
 
 def console() -> Console:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ragpool.cli.common import Config, EffortOption, Model, Set, console, progress_bar, settings_from
+from ragpool.cli.common import (
+    Config,
+    EffortOption,
+    Model,
+    Set,
+    console,
+    interruptible,
+    progress_bar,
+    settings_from,
+)
 
 EVAL_STORE = Path(".ragpool") / "eval"
 
@@ -71,7 +78,10 @@ def evaluate(
     chosen = [m.strip() for m in methods.split(",") if m.strip()]
     results: list[tuple[Path, Evaluation]] = []
     for file in files:
-        with progress_bar(f"evaluating {file.name}") as bar, _going_on():
+        with (
+            progress_bar(f"evaluating {file.name}") as bar,
+            interruptible("interrupted; answers are kept, run the same command again to go on"),
+        ):
             result = run(
                 file,
                 place_in(store, file, corpus),
@@ -103,13 +113,3 @@ def evaluate(
     )
     for path in outputs.write(sheets, settings, command):
         console().print(f"written: {path}", highlight=False)
-
-
-@contextmanager
-def _going_on() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(
-            "interrupted; answers are kept, run the same command again to go on"
-        ) from error
