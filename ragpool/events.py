@@ -9,11 +9,21 @@ from ragpool.types import Answer, Evidence, Hit, Judgement, Query, Question, Sto
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The run is recorded in the pool; ``resumed_round`` is the last committed round, -1 for a new run."""
+    """The run is recorded in the pool; ``resumed_round`` is the last committed round, -1 for a new run.
+
+    ``question`` has its look-ups only where an earlier run made them; else ``Planned`` brings them.
+    """
 
     run_id: str
     question: Question
     resumed_round: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The question's look-ups are committed. It comes after round 0, which searches for the question itself."""
+
+    question: Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,4 +81,4 @@ class Answered:
     answer: Answer
 
 
-Event = Started | Retrieved | Pooled | Judged | Refined | Stopped | Token | Answered
+Event = Started | Planned | Retrieved | Pooled | Judged | Refined | Stopped | Token | Answered

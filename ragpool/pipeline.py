@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from ragpool.closing import SlotCloser
 from ragpool.distil import Distiller
 from ragpool.errors import ModelError, TransientModelError
-from ragpool.events import Answered, Event, Judged, Pooled, Refined, Retrieved, Started, Stopped, Token
+from ragpool.events import Answered, Event, Judged, Planned, Pooled, Refined, Retrieved, Started, Stopped, Token
 from ragpool.feedback import Judge
 from ragpool.generate import Generator, Written, abstention
 from ragpool.index import Index
@@ -90,13 +90,9 @@ class _Run:
             yield Started(self.pool.run_id, self.pool.question or self.question, self.pool.last_round)
             yield Answered(self.pool.answer)
             return
-        if self.settings.method == "single":
-            loop = self._round_zero()
-        else:
-            self.question = self._planned()
-            loop = self._guarded()
+        self.question = self.pool.question or self.question
         yield Started(self.pool.run_id, self.question, self.pool.last_round)
-        reason = yield from loop
+        reason = yield from self._single() if self.settings.method == "single" else self._guarded()
         yield Stopped(max(self.pool.last_round, 0), reason)
         yield from self._answer(reason)
 
@@ -116,9 +112,13 @@ class _Run:
 
     def _rounds(self) -> Writing[Event, None, StopReason]:
         """Rounds until a stop reason is found, which is returned."""
+        yield from self._round_zero()
+        if self.pool.question is None:
+            self.question = self._planned()
+            yield Planned(self.question)
         judged = dict(self.pool.judgements)
         number = max(self.pool.last_round, 0)
-        queries: tuple[Query, ...] = (Query(self.question.text, "question"),)
+        queries: tuple[Query, ...] = ()
         while True:
             if number > self.pool.last_round:
                 yield from self._retrieve(number, queries)
@@ -135,10 +135,14 @@ class _Run:
             yield Refined(number, queries)
             number += 1
 
-    def _round_zero(self) -> Writing[Event, None, StopReason]:
+    def _single(self) -> Writing[Event, None, StopReason]:
+        yield from self._round_zero()
+        return StopReason.MAX_ROUNDS
+
+    def _round_zero(self) -> Iterator[Event]:
+        """The question itself as the query, before any model is asked: the first evidence is there at once."""
         if self.pool.last_round < 0:
             yield from self._retrieve(0, (Query(self.question.text, "question"),))
-        return StopReason.MAX_ROUNDS
 
     def _stop(self, number: int, judgement: Judgement) -> StopReason | None:
         if judgement.sufficient:
@@ -158,8 +162,6 @@ class _Run:
     # -- the steps of a round ---------------------------------------------------------------------------------------
 
     def _planned(self) -> Question:
-        if self.pool.question is not None:
-            return self.pool.question
         begun = time.monotonic()
         question, usage = self.steps.planner.plan(self.pool.question_text)
         self.pool.save_plan(question, usage, time.monotonic() - begun)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragpool.errors import ContextLengthError, ModelError, SettingsError
-from ragpool.models import Completion, LocalModel, decoding, local
+from ragpool.models import Completion, LocalModel, batch, decoding
 from ragpool.settings import ModelSettings
 from ragpool.types import Usage
 
@@ -112,13 +112,13 @@ def test_cancelled_stream_has_no_completion(model: LocalModel) -> None:
         _ = stream.completion
 
 
-@pytest.mark.parametrize("batch_tokens", [local.BATCH_TOKENS, 40])
+@pytest.mark.parametrize("batch_tokens", [batch.BATCH_TOKENS, 40])
 def test_batch_matches_one_by_one(
     model: LocalModel, monkeypatch: pytest.MonkeyPatch, batch_tokens: int
 ) -> None:
-    monkeypatch.setattr(local, "BATCH_TOKENS", batch_tokens)
-    batch = model.complete_batch(PROMPTS, max_new_tokens=20, stop=["Q"])
-    for prompt, together in zip(PROMPTS, batch, strict=True):
+    monkeypatch.setattr(batch, "BATCH_TOKENS", batch_tokens)
+    completions = model.complete_batch(PROMPTS, max_new_tokens=20, stop=["Q"])
+    for prompt, together in zip(PROMPTS, completions, strict=True):
         alone = model.complete(prompt, max_new_tokens=20, stop=["Q"])
         assert together.text == alone.text
         assert together.finish_reason == alone.finish_reason

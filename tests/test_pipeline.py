@@ -20,7 +20,7 @@ from family import (
 )
 
 from ragpool.errors import ModelError, TransientModelError
-from ragpool.events import Answered, Event, Judged, Pooled, Refined, Retrieved, Started, Stopped, Token
+from ragpool.events import Answered, Event, Judged, Planned, Pooled, Refined, Retrieved, Started, Stopped, Token
 from ragpool.index import Index
 from ragpool.pipeline import Steps, run
 from ragpool.pool import Pool
@@ -85,7 +85,7 @@ class TestEvents:
     def test_the_order_of_events(self, index: Index) -> None:
         events = ask(index, BORN)
         kinds = [type(e) for e in events]
-        assert kinds[:4] == [Started, Retrieved, Pooled, Judged]
+        assert kinds[:5] == [Started, Retrieved, Pooled, Planned, Judged]
         assert kinds[-3:] == [Stopped, Token, Answered]
         for at, event in enumerate(events):
             if isinstance(event, Refined):

@@ -2,6 +2,7 @@
 
     python generate.py                     # the committed corpus, into this folder
     python generate.py --seed 7 --out DIR  # another world, with other names
+    python generate.py --seed 101 102 --benchmark FILE   # other worlds as one file to train on
 
 From Python: `build(seed)` returns the two lists of records. Standard library only.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -21,7 +23,7 @@ if str(HERE) not in sys.path:  # so that `import generate` works from elsewhere 
 
 from builder import build_world  # noqa: E402
 from prose import Writer  # noqa: E402
-from questions import COUNTS, Asker  # noqa: E402
+from questions import COUNTS, Asker, Question  # noqa: E402
 
 DEFAULT_SEED = 24
 
@@ -30,14 +32,7 @@ Record = dict[str, object]
 
 def build(seed: int = DEFAULT_SEED) -> tuple[list[Record], list[Record]]:
     """Documents and questions of a seed, checked; raises ValueError if the world breaks a promise of the README."""
-    world = build_world(seed)
-    writer = Writer(world, random.Random(f"{seed}/prose"))
-    texts = {entity.id: writer.article(entity) for entity in world.entities}
-    documents: list[Record] = [
-        {"id": e.id, "title": e.title, "text": texts[e.id], "kind": e.kind}
-        for e in sorted(world.entities, key=lambda e: e.id)
-    ]
-    asked = Asker(world, texts, random.Random(f"{seed}/questions")).ask()
+    documents, asked = draw(seed)
     questions: list[Record] = [
         {
             "id": f"q{number:03d}",
@@ -50,6 +45,56 @@ def build(seed: int = DEFAULT_SEED) -> tuple[list[Record], list[Record]]:
     ]
     check(documents, questions)
     return documents, questions
+
+
+def draw(seed: int) -> tuple[list[Record], list[Question]]:
+    """Documents of a seed and its questions with their look-ups."""
+    world = build_world(seed)
+    writer = Writer(world, random.Random(f"{seed}/prose"))
+    texts = {entity.id: writer.article(entity) for entity in world.entities}
+    documents: list[Record] = [
+        {"id": e.id, "title": e.title, "text": texts[e.id], "kind": e.kind}
+        for e in sorted(world.entities, key=lambda e: e.id)
+    ]
+    return documents, Asker(world, texts, random.Random(f"{seed}/questions")).ask()
+
+
+def benchmark(seed: int) -> list[Record]:
+    """The answerable questions of a seed in the format of 2WikiMultihopQA: gold paragraphs among the ten that share
+    most words with question and gold, supporting sentences, look-ups as `evidences`."""
+    documents, asked = draw(seed)
+    words = {str(d["id"]): set(re.findall(r"\w{4,}", f"{d['title']} {d['text']}")) for d in documents}
+    by_id = {
+        str(d["id"]): (str(d["title"]), re.split(r"(?<=[.!?]) (?=[A-Z\"])", str(d["text"])))
+        for d in documents
+    }
+    rows: list[Record] = []
+    for number, q in enumerate(asked, 1):
+        if not q.answers:
+            continue
+        wanted = set(re.findall(r"\w{4,}", q.text)).union(*(words[e] for e in q.evidence))
+        near = sorted(by_id, key=lambda i: (i not in q.evidence, -len(words[i] & wanted), i))[:10]
+        ends = [end for subject, _, value in q.triples for end in (subject, value)]
+        support = [
+            [by_id[e][0], n]
+            for e in q.evidence
+            for n, sentence in enumerate(by_id[e][1])
+            if any(end in sentence and end != by_id[e][0] for end in ends)
+        ]
+        random.Random(f"{seed}/{number}").shuffle(near)
+        rows.append(
+            {
+                "_id": f"zembrissa-{seed}-{number:03d}",
+                "dataset": "zembrissa",
+                "type": q.type,
+                "question": q.text,
+                "answer": q.answers[0],
+                "context": [list(by_id[i]) for i in near],
+                "supporting_facts": support or [[by_id[e][0], 0] for e in q.evidence],
+                "evidences": [list(t) for t in q.triples],
+            }
+        )
+    return rows
 
 
 def check(documents: list[Record], questions: list[Record]) -> None:
@@ -98,14 +143,27 @@ def main() -> None:
     parser.add_argument(
         "--seed",
         type=int,
-        default=DEFAULT_SEED,
+        nargs="+",
+        default=[DEFAULT_SEED],
         help="another seed, another world (default: the committed one)",
     )
     parser.add_argument(
         "--out", type=Path, default=HERE, help="folder to write into (default: beside this script)"
     )
+    parser.add_argument(
+        "--benchmark", type=Path, help="write the questions of all seeds as a 2WikiMultihopQA file instead"
+    )
     options = parser.parse_args()
-    documents, questions = build(options.seed)
+    if options.benchmark:
+        rows = [row for seed in options.seed for row in benchmark(seed)]
+        options.benchmark.write_text(
+            json.dumps(rows, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n"
+        )
+        print(f"{len(rows)} questions in {options.benchmark}")
+        return
+    if len(options.seed) > 1:
+        parser.error("several seeds need --benchmark FILE")
+    documents, questions = build(options.seed[0])
     options.out.mkdir(parents=True, exist_ok=True)
     write(documents, options.out / "documents.jsonl")
     write(questions, options.out / "questions.jsonl")

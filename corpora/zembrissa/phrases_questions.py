@@ -140,6 +140,56 @@ DATES = frozenset(
 )
 NUMBERS = frozenset("length hands height steps objects mass copies articles members people".split())
 
+# What a search plan calls a step; backwards it is the work of a person. Only the benchmark file of another world holds these.
+RELATIONS = {
+    ("ship", "builder"): "builder",
+    ("ship", "port"): "home port",
+    ("ship", "honours"): "named after",
+    ("ship", "launched"): "date of launch",
+    ("company", "seat"): "head office",
+    ("company", "founded"): "year founded",
+    ("company", "hands"): "number of workers",
+    ("school", "founded"): "year founded",
+    ("lighthouse", "contractor"): "built by company",
+    ("lighthouse", "near"): "nearest town",
+    ("lighthouse", "lit"): "date first lit",
+    ("lighthouse", "steps"): "number of steps",
+    ("museum", "opened"): "date opened",
+    ("museum", "objects"): "number of objects",
+    ("instrument", "museum"): "museum",
+    ("instrument", "made"): "year made",
+    ("book", "setting"): "setting",
+    ("book", "published"): "date of publication",
+    ("book", "copies"): "copies first printed",
+    ("opera", "libretto"): "librettist",
+    ("opera", "town"): "town of premiere",
+    ("opera", "premiere"): "date of premiere",
+    ("treaty", "place"): "place signed",
+    ("treaty", "signed"): "date signed",
+    ("treaty", "articles"): "number of articles",
+    ("expedition", "sponsor"): "paid for by",
+    ("expedition", "began"): "year set out",
+    ("expedition", "members"): "number of members",
+    ("person", "birth"): "date of birth",
+    ("person", "death"): "date of death",
+    ("person", "deathplace"): "place of death",
+    ("person", "ship"): "ship commanded",
+    ("town", "charter"): "year of charter",
+    ("town", "people"): "population",
+    ("island", "peak"): "highest point",
+}
+BACKWARD_RELATIONS = {
+    ("lighthouse", "designer"): "lighthouse designed",
+    ("book", "author"): "book written",
+    ("opera", "composer"): "opera composed",
+    ("opera", "libretto"): "opera libretto written",
+    ("company", "founder"): "company founded",
+    ("treaty", "mediator"): "agreement mediated",
+    ("expedition", "leader"): "expedition led",
+    ("museum", "architect"): "museum designed",
+    ("instrument", "maker"): "instrument made",
+}
+
 # Comparisons of two entities by one fact: kind, key, wordings, and whether the smaller value wins.
 COMPARE = [
     (

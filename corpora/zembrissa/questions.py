@@ -14,7 +14,19 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import names
-from phrases_questions import ASK, BACKWARD, COMPARE, COMPARE_FAR, DATES, FORWARD, NEVER_TOLD, NUMBERS, SAME
+from phrases_questions import (
+    ASK,
+    BACKWARD,
+    BACKWARD_RELATIONS,
+    COMPARE,
+    COMPARE_FAR,
+    DATES,
+    FORWARD,
+    NEVER_TOLD,
+    NUMBERS,
+    RELATIONS,
+    SAME,
+)
 from world import ASIDES, Date, Entity, World
 
 # How many questions of each type the default corpus asks for.
@@ -43,13 +55,14 @@ STARTS = (
 
 @dataclass
 class Question:
-    """One line of questions.jsonl, without its number."""
+    """One line of questions.jsonl, without its number. `triples` are its look-ups, for the benchmark file alone."""
 
     type: str
     text: str
     answers: list[str]
     evidence: list[str]
     metadata: dict[str, object] = field(default_factory=dict)
+    triples: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -251,7 +264,16 @@ class Asker:
             answers(last.value, self._texts[last.holder.id]),
             [e.id for e in homes],
             {"hops": len(homes), "chain": shape},
+            [self._triple(step) for step in chain],
         )
+
+    def _triple(self, step: Step) -> tuple[str, str, str]:
+        """(subject, relation, value) as a search plan would look it up."""
+        pair, value = (step.holder.kind, step.key), step.value
+        if step.backward:
+            assert isinstance(value, Entity)
+            return value.name, BACKWARD_RELATIONS[pair], step.holder.name
+        return step.holder.name, RELATIONS.get(pair, step.key), answers(value, self._texts[step.holder.id])[0]
 
     # -- comparisons ------------------------------------------------------------------------------------------------------------
     def _comparisons(self, count: int) -> list[Question]:
@@ -286,7 +308,8 @@ class Asker:
             if smaller
             else max((one, other), key=lambda e: self._size(e.facts[key]))
         )  # type: ignore[arg-type,return-value]
-        return self._compared(f"{kind}.{key}", wordings, one, other, answers(winner, ""), [one, other])
+        steps = [Step(one, key), Step(other, key)]
+        return self._compared(f"{kind}.{key}", wordings, steps, answers(winner, ""), [one, other])
 
     def _compare_far(self, kind: str, step: str, key: str, wordings: list[str], smaller: bool) -> Question:
         def test(one: Entity, other: Entity) -> bool:
@@ -302,35 +325,34 @@ class Asker:
 
         one, other = self._pair(kind, test)
         winner = (min if smaller else max)((one, other), key=lambda e: e.facts[step].facts[key].key)  # type: ignore[attr-defined]
-        return self._compared(
-            f"{kind}.{step}.{key}",
-            wordings,
-            one,
-            other,
-            answers(winner, ""),
-            [one, one.facts[step], other, other.facts[step]],
-        )  # type: ignore[list-item]
+        homes: list[Entity] = [one, one.facts[step], other, other.facts[step]]  # type: ignore[list-item]
+        steps = [Step(home, step if home in (one, other) else key) for home in homes]
+        return self._compared(f"{kind}.{step}.{key}", wordings, steps, answers(winner, ""), homes)
 
     def _same(self, kind: str, key: str, wordings: list[str], equal: bool) -> Question:
         one, other = self._pair(
             kind, lambda a, b: key in a.facts and key in b.facts and (a.facts[key] is b.facts[key]) == equal
         )
-        return self._compared(
-            f"{kind}.{key}=", wordings, one, other, ["yes" if equal else "no"], [one, other]
-        )
+        steps = [Step(one, key), Step(other, key)]
+        return self._compared(f"{kind}.{key}=", wordings, steps, ["yes" if equal else "no"], [one, other])
 
     def _compared(
         self,
         chain: str,
         wordings: list[str],
-        one: Entity,
-        other: Entity,
+        steps: list[Step],
         gold: list[str],
         homes: list[Entity],
     ) -> Question:
+        one, other = homes[0], homes[len(homes) // 2]
         text = self._rng.choice(wordings).format(a=one.mention, b=other.mention)
         return Question(
-            "comparison", text, gold, [e.id for e in homes], {"hops": len(homes) // 2, "chain": [chain]}
+            "comparison",
+            text,
+            gold,
+            [e.id for e in homes],
+            {"hops": len(homes) // 2, "chain": [chain]},
+            [self._triple(step) for step in steps],
         )
 
     # -- unanswerable -----------------------------------------------------------------------------------------------------------

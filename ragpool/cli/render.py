@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.markup import escape
 
-from ragpool.events import Event, Judged, Pooled, Refined, Retrieved, Started, Stopped, Token
+from ragpool.events import Event, Judged, Planned, Pooled, Refined, Retrieved, Started, Stopped, Token
 from ragpool.types import Answer, AnswerStatus, Evidence, EvidenceStatus
 
 _COLOUR = {AnswerStatus.ANSWERED: "green", AnswerStatus.PARTIAL: "yellow", AnswerStatus.INSUFFICIENT: "red"}
@@ -17,6 +17,8 @@ def describe(event: Event) -> str:
     match event:
         case Started():
             return "searching"
+        case Planned():
+            return "reading the evidence"
         case Retrieved(round=number, query=query):
             return f"round {number}: {escape(query.text)}"
         case Pooled(round=number):
@@ -32,7 +34,7 @@ def describe(event: Event) -> str:
 def evidence_lines(event: Event) -> Iterator[str]:
     """What the pool's watcher sees of an event."""
     match event:
-        case Started(question=question):
+        case Started(question=question) | Planned(question=question):
             for triple in question.triples:
                 yield f"[dim]plan[/]     {escape(triple.subject)} | {escape(triple.relation)} | {triple.object}"
         case Retrieved(round=number, query=query, hits=hits):

@@ -106,7 +106,7 @@ class LocalChat(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         generation = self._start(messages, stop, kwargs)
-        for piece in self._pieces(generation):
+        for piece in filter(None, self._pieces(generation)):
             chunk = _chunk(piece)
             if run_manager:
                 run_manager.on_llm_new_token(piece, chunk=chunk)
@@ -122,6 +122,8 @@ class LocalChat(BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         generation = await run_in_executor(None, self._start, messages, stop, kwargs)
         async for piece in _in_thread(self._pieces(generation)):
+            if not piece:  # a step between two tokens
+                continue
             chunk = _chunk(piece)
             if run_manager:
                 await run_manager.on_llm_new_token(piece, chunk=chunk)
@@ -195,6 +197,7 @@ def _usage(completion: Completion) -> UsageMetadata:
         input_tokens=completion.prompt_tokens,
         output_tokens=completion.completion_tokens,
         total_tokens=completion.prompt_tokens + completion.completion_tokens,
+        input_token_details={"cache_read": completion.reused_tokens},
     )
 
 

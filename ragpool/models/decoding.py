@@ -25,6 +25,7 @@ class Completion:
     ``logprob`` is the mean log-probability (natural log, temperature 1) of the generated tokens, the end
     token included; 0.0 when nothing was generated. ``completion_tokens`` counts the same tokens.
     ``finish_reason`` is "stop" for an end token or a stop string, "length" for the token limit.
+    ``reused_tokens`` of the prompt were in the prefix cache.
     """
 
     text: str
@@ -32,6 +33,7 @@ class Completion:
     completion_tokens: int
     logprob: float
     finish_reason: FinishReason
+    reused_tokens: int = field(default=0, compare=False)
 
     @property
     def usage(self) -> Usage:
@@ -143,6 +145,7 @@ class Transcript:
     tokens: int = 0
     logprob: float = 0.0
     finish_reason: FinishReason | None = None
+    reused_tokens: int = 0
 
     def add(self, token: int, logprob: float) -> str:
         """Take one token; the text that it sets free. ``finish_reason`` is set when it was the last one."""
@@ -167,6 +170,7 @@ class Transcript:
             self.tokens,
             self.logprob / self.tokens if self.tokens else 0.0,
             self.finish_reason or "length",
+            self.reused_tokens,
         )
 
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ragpool.errors import ContextLengthError, ModelError, SettingsError
 from ragpool.models.adapters import Adapters
+from ragpool.models.batch import Row, common_prefix, decode, groups
 from ragpool.models.decoding import Completion, Generation, Sampler, TextStream, Transcript
+from ragpool.models.folder import end_tokens, read_folder
 from ragpool.models.gguf import cache_root, read_gguf, unpacked
+from ragpool.models.prefix import PrefixCache, filled
 from ragpool.models.resolve import Kind, fetch, resolve
 from ragpool.models.runtime import (
     paused_collection,
     pick_device,
     pick_dtype,
     prepare_environment,
-    quiet_transformers,
     set_threads,
 )
 
@@ -28,8 +31,9 @@ if TYPE_CHECKING:
 
     from ragpool.settings import ModelSettings
 
-BATCH_TOKENS = 8192  # padded prompt tokens of one batch: bounds the memory of complete_batch
-_END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>", "</s>")
+BLOCK = 256  # prompt tokens of one forward pass; between two of them a call can be cancelled
+PREFIX_MEMORY = 512  # MB
+_T = TypeVar("_T")
 
 
 class LocalModel:
@@ -38,9 +42,18 @@ class LocalModel:
     Threads may share it: every forward pass holds a lock, so calls take turns token by token. Greedy
     decoding gives the same text every time. Prompts are raw text in which special tokens count as such;
     ``escape`` makes foreign text harmless.
+
+    What two prompts have in common at their beginning is read once (``prefixes``); logits differ by rounding
+    then, about 3e-5. An adapter changes keys and values, so only calls with the same adapter share.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, version: str) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        version: str,
+        prefix_memory: int = PREFIX_MEMORY,
+    ) -> None:
         self.version = version
         self.name = version.partition("@")[0]
         self.tokenizer = tokenizer
@@ -48,7 +61,8 @@ class LocalModel:
         self._model = cast(Any, model).eval()  # transformers leaves eval() untyped
         self._adapters = Adapters(model)
         self._lock = threading.RLock()
-        self._ends = _end_tokens(model, tokenizer)
+        self._ends = end_tokens(model, tokenizer)
+        self.prefixes = PrefixCache(prefix_memory * 2**20)
 
     @classmethod
     @paused_collection()
@@ -70,10 +84,10 @@ class LocalModel:
             file, path = path, unpacked(path, cache_root(settings.cache))
             if path is None:
                 model, tokenizer = read_gguf(file, dtype, device)
-                return cls(model, tokenizer, resolved.version)
+                return cls(model, tokenizer, resolved.version, settings.prefix_memory)
         assert path is not None
-        model, tokenizer = _read_folder(path, dtype, device)
-        return cls(model, tokenizer, resolved.version)
+        model, tokenizer = read_folder(path, dtype, device)
+        return cls(model, tokenizer, resolved.version, settings.prefix_memory)
 
     @property
     def device(self) -> torch.device:
@@ -168,17 +182,22 @@ class LocalModel:
         adapter: str | None = None,
         max_new_tokens: int = 64,
         stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        seed: int | None = None,
     ) -> list[Completion]:
-        """Greedy completions of several prompts, decoded together in left-padded batches, in order.
+        """What ``complete`` gives for each prompt, in order, decoded together in left-padded batches.
 
-        Prompts of similar length share a batch. Padding changes the order of additions, so
-        log-probabilities differ from ``complete`` by rounding (about 1e-5).
+        Prompts of similar length share a batch, and a batch reads the beginning that all its prompts share
+        once. Padding changes the order of additions, so log-probabilities differ by rounding (about 1e-5).
         """
         self._adapters.check(adapter)
-        rows = [(ids, self._transcript(ids, max_new_tokens, stop)) for ids in map(self._encode, prompts)]
-        for group in _groups(rows):
+        rows = [
+            Row(ids, self._transcript(ids, max_new_tokens, stop), Sampler(temperature, seed))
+            for ids in map(self._encode, prompts)
+        ]
+        for group in groups(rows):
             self._decode_group(group, adapter)
-        return [transcript.completion() for _, transcript in rows]
+        return [row.transcript.completion() for row in rows]
 
     def score(self, prompt: str, continuations: Sequence[str], *, adapter: str | None = None) -> list[float]:
         """Sum of log-probabilities of each continuation's tokens after ``prompt``.
@@ -195,7 +214,7 @@ class LocalModel:
             return []
         longest = max(map(len, tails))
         self._check_length(len(ids), longest)
-        logits, cache = self._prefill(ids, adapter)
+        logits, cache, _ = _last(self._prefill(ids, adapter))
         first = torch.log_softmax(logits.float(), dim=-1)
         scores = [float(first[tail[0]]) if tail else 0.0 for tail in tails]
         if longest < 2:
@@ -204,7 +223,7 @@ class LocalModel:
         # padded comes after everything that counts, so the causal mask hides it
         cache.batch_repeat_interleave(len(tails))
         inputs = torch.tensor([tail[:-1] + [0] * (longest - max(len(tail), 1)) for tail in tails])
-        after = torch.log_softmax(self._forward(inputs, adapter, cache=cache).float(), dim=-1)
+        after = torch.log_softmax(self._forward(inputs, adapter=adapter, cache=cache).float(), dim=-1)
         for row, tail in enumerate(tails):
             scores[row] += sum(float(after[row, at, token]) for at, token in enumerate(tail[1:]))
         return scores
@@ -241,58 +260,60 @@ class LocalModel:
     ) -> Generator[str, None, Completion]:
         import torch
 
-        logits, cache = self._prefill(ids, adapter)
+        logits, cache, transcript.reused_tokens = yield from self._prefill(ids, adapter)
         while True:
             token, logprob = sampler.pick(logits)
             if piece := transcript.add(token, logprob):
                 yield piece
             if transcript.finish_reason is not None:
                 return transcript.completion()
-            logits = self._forward(torch.tensor([[token]]), adapter, cache=cache)[0, -1]
+            logits = self._forward(torch.tensor([[token]]), adapter=adapter, cache=cache)[0, -1]
 
-    def _prefill(self, ids: list[int], adapter: str | None) -> tuple[torch.Tensor, Cache]:
-        """Logits after the prompt [vocabulary] and its cache. The place where prefixes will be re-used."""
+    def _prefill(
+        self, ids: list[int], adapter: str | None
+    ) -> Generator[str, None, tuple[torch.Tensor, Cache, int]]:
+        """Read the prompt, block by block, from where a known prefix ends.
+
+        Yields an empty piece between blocks, where a caller may stop. Returns the logits after the prompt
+        [vocabulary], its cache, and how many of its tokens were known.
+        """
         import torch
         from transformers import DynamicCache
 
-        cache = DynamicCache(config=self._model.config)
-        logits = self._forward(torch.tensor([ids]), adapter, cache=cache, logits_to_keep=1)
-        return logits[0, -1], cache
+        version = "" if adapter is None else self._adapters.versions[adapter]
+        cache: Cache = DynamicCache(config=self._model.config)
+        with self._lock:
+            known = self.prefixes.find(ids, version)
+        if known.tokens:
+            cache = filled(cache, known.layers)
+        if known.logits is not None:
+            return known.logits, cache, known.tokens
+        for start in range(known.tokens, len(ids), BLOCK):
+            if start > known.tokens:
+                yield ""
+            block = torch.tensor([ids[start : start + BLOCK]])
+            logits = self._forward(block, adapter=adapter, cache=cache, logits_to_keep=1)[0, -1]
+        with self._lock:
+            self.prefixes.put(ids, version, cache, logits)
+        return logits, cache, known.tokens
 
-    def _decode_group(self, group: list[tuple[list[int], Transcript]], adapter: str | None) -> None:
-        import torch
+    def _decode_group(self, group: list[Row], adapter: str | None) -> None:
         from transformers import DynamicCache
 
-        cache = DynamicCache(config=self._model.config)
-        width = max(len(ids) for ids, _ in group)
-        inputs = torch.tensor([[0] * (width - len(ids)) + ids for ids, _ in group])
-        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids, _ in group])
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        live = [transcript for _, transcript in group]
-        while live:
-            logits = self._forward(
-                inputs, adapter, cache=cache, logits_to_keep=1, attention_mask=mask, position_ids=positions
-            )[:, -1]
-            logprobs = torch.log_softmax(logits.float(), dim=-1)
-            tokens = logprobs.argmax(-1)
-            chosen = logprobs.gather(-1, tokens[:, None])[:, 0]
-            for transcript, token, logprob in zip(live, tokens.tolist(), chosen.tolist(), strict=True):
-                transcript.add(token, logprob)
-            running = [row for row, transcript in enumerate(live) if transcript.finish_reason is None]
-            if len(running) < len(live) and running:  # finished rows leave the batch
-                keep = torch.tensor(running)
-                cache.batch_select_indices(keep.to(self.device))
-                tokens, mask, positions = tokens[keep], mask[keep], positions[keep]
-            live = [live[row] for row in running]
-            inputs = tokens[:, None]
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-            positions = positions[:, -1:] + 1
+        cache: Cache = DynamicCache(config=self._model.config)
+        shared = common_prefix(group)
+        if shared:
+            _, cache, reused = _last(self._prefill(shared, adapter))
+            cache.batch_repeat_interleave(len(group))
+            for row in group:
+                row.transcript.reused_tokens = reused
+        decode(group, partial(self._forward, adapter=adapter), cache, len(shared))
 
     def _forward(
         self,
         inputs: torch.Tensor,
-        adapter: str | None,
         *,
+        adapter: str | None,
         cache: Cache,
         logits_to_keep: int = 0,
         **masks: Any,
@@ -313,44 +334,11 @@ class LocalModel:
         return logits
 
 
-def _groups(
-    rows: Sequence[tuple[list[int], Transcript]],
-) -> Iterator[list[tuple[list[int], Transcript]]]:
-    """Rows of similar length together, at most BATCH_TOKENS padded prompt tokens a group."""
-    group: list[tuple[list[int], Transcript]] = []
-    for row in sorted(rows, key=lambda row: len(row[0]), reverse=True):
-        if group and len(group[0][0]) * (len(group) + 1) > BATCH_TOKENS:
-            yield group
-            group = []
-        group.append(row)
-    if group:
-        yield group
-
-
-def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """What ends a generation: the declared end tokens and the usual end-of-turn markers of the vocabulary."""
-    config = model.generation_config
-    declared = config.eos_token_id if config is not None else None
-    ends = set(declared if isinstance(declared, list) else [declared])
-    ends.add(tokenizer.eos_token_id)
-    added = tokenizer.get_added_vocab()
-    ends.update(added[token] for token in _END_TOKENS if token in added)
-    return frozenset(int(token) for token in ends if token is not None)
-
-
-def _read_folder(
-    path: Path, dtype: torch.dtype, device: torch.device
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    try:
-        with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-            model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
-    except (ValueError, OSError, KeyError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"{path} could not be loaded as a language model ({reason}); check the folder"
-        ) from error
-    return model.to(device), tokenizer
+def _last(steps: Generator[str, None, _T]) -> _T:
+    """What the steps return."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: _T = end.value
+            return result

@@ -28,7 +28,8 @@ EVENTS = """The events, each with JSON in `data`, in the order in which they com
 | event | data |
 |---|---|
 | `queued` | `conversation`, `waiting` (questions before this one), `threshold` (the judge's) |
-| `started` | `run_id`, `asked`, `question` (stand-alone), `plan` [[subject, relation, object]], `operation`, `planner`, `known` (evidence of earlier turns, as in `pooled`) |
+| `started` | `run_id`, `asked`, `question` (stand-alone), `plan` (empty until `planned`, but for a run that goes on), `operation`, `planner`, `known` (evidence of earlier turns, as in `pooled`) |
+| `planned` | after round 0: `question`, `plan` [[subject, relation, object]], `operation`, `planner` |
 | `retrieved` | `round`, `query` {text, kind, gap}, `hits` [{passage_id, document_id, title, score, retriever}] |
 | `pooled` | `round`, `evidence` [{passage_id, document_id, title, text, spans, status, reason, query, gap, score}] |
 | `judged` | `round`, `sufficient`, `probability`, `gaps` [{text, triple}], `bindings` [{slot, value, quote, passage_id, confidence}] |

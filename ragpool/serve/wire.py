@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ragpool.events import Answered, Event, Judged, Pooled, Refined, Retrieved, Started, Stopped, Token
+from ragpool.events import Answered, Event, Judged, Planned, Pooled, Refined, Retrieved, Started, Stopped, Token
 from ragpool.pool import Pool, answer_json
 from ragpool.serve.prose import Link
 from ragpool.types import Answer, Citation, Evidence, EvidenceStatus, Judgement, Query, Question
@@ -21,6 +21,8 @@ def event_data(event: Event) -> tuple[str, Data]:
             "resumed_round": event.resumed_round,
             **question_data(event.question),
         }
+    if isinstance(event, Planned):
+        return "planned", question_data(event.question)
     if isinstance(event, Retrieved):
         hits = [
             {
@@ -138,7 +140,7 @@ def known(pool: Pool) -> list[Evidence]:
 
 def replay(pool: Pool) -> Iterator[Event]:
     """A stored run as the events that it gave when it ran; without hits, which are not stored."""
-    yield Started(pool.run_id, pool.question or Question(pool.question_text))
+    yield Started(pool.run_id, Question(pool.question_text))
     judged = dict(pool.judgements)
     own = [row.evidence for row in pool.history if row.run_id == pool.run_id and row.supersedes is None]
     for number in range(pool.last_round + 1):
@@ -147,6 +149,8 @@ def replay(pool: Pool) -> Iterator[Event]:
         for query in pool.queries_of(number):
             yield Retrieved(number, query, ())
         yield Pooled(number, tuple(e for e in own if e.round == number))
+        if number == 0 and pool.question is not None:
+            yield Planned(pool.question)
         if number in judged:
             yield Judged(number, judged[number])
     answer = pool.answer

@@ -26,6 +26,11 @@ class Paragraph:
     sentences: tuple[str, ...]
     support: tuple[int, ...] = ()
 
+    @property
+    def text(self) -> str:
+        """All of it, with single spaces."""
+        return " ".join(" ".join(self.sentences).split())
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -40,7 +45,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One benchmark question with all that is gold about it."""
+    """One benchmark question with all that is gold about it. ``dataset`` is one of the three names above, or the one
+    that a file in 2WikiMultihopQA's format gives itself."""
 
     id: str
     dataset: str
@@ -124,7 +130,7 @@ def _record(row: dict[str, Any]) -> Record:
     evidences = row.get("evidences") or ()
     return Record(
         identifier,
-        TWOWIKI if "evidences" in row else HOTPOT,
+        row.get("dataset") or (TWOWIKI if "evidences" in row else HOTPOT),
         row["question"],
         (row["answer"],),
         row.get("type", ""),

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 
 from ragpool.plan import base_name, parse_plan, plain, slots_in, span_in
-from ragpool.training.data import MUSIQUE, TWOWIKI, Record
+from ragpool.training.data import HOTPOT, MUSIQUE, Record
 from ragpool.training.hotpot_plans import HOTPOT_PLANS
 from ragpool.types import Operation, Question
-from ragpool.values import parse_date
+from ragpool.values import parse_date, parse_number
 
 # Wikidata's names of relations, in words that a search understands.
 _RELATIONS = {
@@ -35,12 +35,12 @@ _ASKS = re.compile(r"^(?:in|on|at|of|to|from|for)?\s*(?:what|which|who|whom|whos
 
 def gold_plan(record: Record) -> Question | None:
     """The plan a record's gold labels amount to; None when they cannot be put in the question's words."""
-    if record.dataset == TWOWIKI:
-        text = _twowiki(record)
+    if record.dataset == HOTPOT:
+        text = _hotpot(record)
     elif record.dataset == MUSIQUE:
         text = _musique(record)
     else:
-        text = _hotpot(record)
+        text = _twowiki(record)
     return parse_plan("\n".join(text), record.question, planner="gold") if text else None
 
 
@@ -104,7 +104,15 @@ def _operation(answer: str, names: Sequence[str], values: Sequence[str]) -> Oper
         return Operation.SAME
     dates = [parse_date(value) for value in values]
     chosen = [i for i, name in enumerate(names) if _same(name, answer)]
-    if len(names) != 2 or len(chosen) != 1 or dates[0] is None or dates[1] is None or dates[0] == dates[1]:
+    if len(names) != 2 or len(chosen) != 1:
+        return None
+    if dates[0] is None or dates[1] is None:
+        numbers = [parse_number(value) for value in values]
+        if numbers[0] is None or numbers[1] is None or numbers[0] == numbers[1]:
+            return None
+        larger = 0 if numbers[0] > numbers[1] else 1
+        return Operation.LARGER if chosen[0] == larger else Operation.SMALLER
+    if dates[0] == dates[1]:
         return None
     earlier = 0 if dates[0] < dates[1] else 1
     return Operation.EARLIER if chosen[0] == earlier else Operation.LATER

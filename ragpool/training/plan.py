@@ -18,7 +18,7 @@ from ragpool.plan import (
     write_plan,
 )
 from ragpool.plan_rules import plan_lines
-from ragpool.training import grammar, lora
+from ragpool.training import grammar, lora, written
 from ragpool.training.cards import PLAN_CARD, write_card
 from ragpool.training.data import Record, dev_split, read_records, training_split
 from ragpool.training.gold import gold_plan
@@ -28,8 +28,8 @@ from ragpool.types import Operation, Question, Triple
 # held-out 2Wiki chains come out right: the number of steps is what counts here.
 BATCH_TOKENS = 384
 MADE_UP = 900  # questions of the grammar an epoch
-SECOND_MADE_UP = 2600  # and in the second stage
-SECOND_RATE = 2e-4
+SECOND_MADE_UP = (1000, 400)  # and in the epochs of the second stage
+SECOND_RATE = 3e-4
 
 
 _OPPOSITES = (
@@ -108,13 +108,15 @@ def train(
 def second_stage(
     files: Sequence[Path], first: Path, out: Path, *, seed: int = 0, threads: int = 2, log: lora.Log
 ) -> dict[str, Any]:
-    """One more epoch from the adapter in ``first``, over the data sets and many more made-up questions: long chains
-    whose words stand in another order than their steps are learnt late."""
-    made = _pairs(grammar.examples(SECOND_MADE_UP, seed=seed + 1000))
+    """More epochs from the adapter in ``first``, over the data sets, questions written by hand and more made-up ones:
+    long chains whose words stand in another order than their steps are learnt late."""
+    pairs = examples(training_split(read_records(files))) + _pairs(written.plans())
+    made = [
+        _pairs(grammar.examples(count, seed=seed + 1000 + epoch))
+        for epoch, count in enumerate(SECOND_MADE_UP)
+    ]
     recipe = lora.Recipe(seed=seed, rate=SECOND_RATE, batch_tokens=BATCH_TOKENS, threads=threads)
-    return lora.train_lora(
-        [[*examples(training_split(read_records(files))), *made]], out, recipe, log, start=first
-    )
+    return lora.train_lora([[*pairs, *more] for more in made], out, recipe, log, start=first)
 
 
 def evaluate(files: Sequence[Path], folder: Path) -> dict[str, Any]:

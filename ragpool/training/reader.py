@@ -23,7 +23,7 @@ from ragpool.slots import (
     reader_prompt,
     verified,
 )
-from ragpool.training import lora, metrics, mined, statements
+from ragpool.training import lora, metrics, mined, statements, written
 from ragpool.training.cards import READER_CARD, write_card
 from ragpool.training.data import (
     MUSIQUE,
@@ -39,7 +39,7 @@ _WORD = re.compile(r"\w+")
 SIZES = {(TWOWIKI, LOOKUP): 250, (TWOWIKI, FULL): 90, (MUSIQUE, LOOKUP): 150}
 """Examples an epoch; the other sorts are small and used whole."""
 
-MINED, MADE_UP = 1900, 450  # examples of the second stage: mined from paragraphs, made up
+MINED, MADE_UP = 900, 300  # examples of the second stage: mined from paragraphs, made up
 SECOND_RATE = 3e-4
 SECOND_BATCH = 768
 
@@ -64,16 +64,17 @@ def train(
 def second_stage(
     files: Sequence[Path], first: Path, out: Path, *, seed: int = 0, threads: int = 2, log: lora.Log
 ) -> dict[str, Any]:
-    """One more epoch from the adapter in ``first``, over the data sets, look-ups mined from their paragraphs and
-    made-up passages.
+    """One more epoch from the adapter in ``first``, over the data sets, look-ups written by hand over their paragraphs
+    or mined from them, and made-up passages.
 
-    It teaches what the gold look-ups show too little of: many relations in running text, and that a value must be
-    the asked entity's, or the answer is none.
+    It teaches what the gold look-ups show too little of: many relations in running text, many ways to ask, and that
+    a value must be the asked entity's, or the answer is none.
     """
     rng = random.Random(f"{seed}-second")
     records = training_split(read_records(files))
     mixed = (
         examples(records, rng, SIZES)
+        + written.examples(records, rng)
         + mined.examples(records, MINED, rng)
         + statements.examples(MADE_UP, rng)
     )

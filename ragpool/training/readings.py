@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ragpool.distil import content_words
 from ragpool.plan import base_name, fill, plain, slots_in
 from ragpool.slots import NONE, Context, as_written, reader_prompt, stands_in, subquestion
-from ragpool.training.data import MUSIQUE, TWOWIKI, Paragraph, Record
+from ragpool.training.data import HOTPOT, MUSIQUE, Paragraph, Record
 from ragpool.training.gold import gold_plan
 from ragpool.training.lora import Example
 from ragpool.types import Operation, Triple
@@ -41,7 +41,7 @@ class Item:
 
 def items(record: Record) -> Iterator[Item]:
     """What a record has to teach: its look-ups in order, then the question itself. Only extractive answers."""
-    yield from _twowiki(record) if record.dataset == TWOWIKI else _chain(record)
+    yield from _chain(record) if record.dataset in (HOTPOT, MUSIQUE) else _twowiki(record)
     yield from _full(record)
 
 
@@ -77,6 +77,18 @@ def example(item: Item, rng: random.Random, *, missing: bool) -> tuple[str, list
             None if standing and item.answer.casefold() not in ("yes", "no") else (item.query, contexts, NONE)
         )
     return (item.query, contexts, item.answer) if standing else None
+
+
+def near_misses(record: Record, number: int, query: str, rng: random.Random) -> list[Context]:
+    """A paragraph that does not answer ``query``, among others of its record that share words with it."""
+    wanted = content_words(query)
+    others = [i for i in range(len(record.paragraphs)) if i != number]
+    others.sort(key=lambda i: -_overlap(wanted, record.paragraphs[i]) - 0.3 * rng.random())
+    shown = [number, *others[: rng.randint(0, 2)]]
+    rng.shuffle(shown)
+    return [
+        (record.paragraphs[i].title, _distilled(record.paragraphs[i], (), wanted, rng)) for i in shown
+    ]
 
 
 def examples(
@@ -131,17 +143,31 @@ def _twowiki(record: Record) -> Iterator[Item]:
     )
     for step in record.steps:
         key = plain(base_name(step.subject))
-        for index, paragraph in enumerate(record.paragraphs):
-            if not paragraph.support or plain(base_name(paragraph.title)) != key:
+        found = _stated(record, key, step.answer)
+        if found:
+            index, number, value = found
+            query = subquestion(Triple(spoken.get(key, step.subject), step.relation, "?1"))
+            yield Item(record, LOOKUP, query, value, (index,), ((number,),), index)
+
+
+def _stated(record: Record, subject: str, answer: str) -> tuple[int, int, str] | None:
+    """(paragraph, sentence, value as written) of a look-up: on the subject's page, or on the value's own page where
+    that names the subject ("the book written by her" stands on the book's page)."""
+    for index, paragraph in enumerate(record.paragraphs):
+        title = plain(base_name(paragraph.title))
+        if not paragraph.support or title not in (subject, plain(base_name(answer))):
+            continue
+        for number in (*paragraph.support, *range(len(paragraph.sentences))):
+            sentence = paragraph.sentences[number]
+            if title != subject and subject not in plain(sentence):
                 continue
-            order = (*paragraph.support, *range(len(paragraph.sentences)))
-            found = next(
-                ((n, v) for n in order if (v := as_written(step.answer, paragraph.sentences[n]))), None
-            )
-            if found:
-                query = subquestion(Triple(spoken.get(key, step.subject), step.relation, "?1"))
-                yield Item(record, LOOKUP, query, found[1], (index,), ((found[0],),), index)
-            break
+            if value := as_written(answer, sentence):
+                return index, number, value
+            if title != subject:
+                return index, number, base_name(paragraph.title)
+        if title == subject:
+            return None
+    return None
 
 
 def _chain(record: Record) -> Iterator[Item]:

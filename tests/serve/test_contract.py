@@ -48,6 +48,7 @@ def test_the_document_says_what_there_is() -> None:
         "started",
         "retrieved",
         "pooled",
+        "planned",
         "judged",
         "refined",
         "token",

@@ -31,7 +31,7 @@ def test_events_of_a_question_come_in_order(shared: Served) -> None:
     assert names[-1] == "answered"
     assert names.index("pooled") < names.index("judged") < names.index("stopped") < names.index("token")
     by_name = dict(events)
-    assert by_name["started"]["plan"] == [["Ardona", "capital", "?1"], ["?1", "founder", "?2"]]
+    assert by_name["planned"]["plan"] == [["Ardona", "capital", "?1"], ["?1", "founder", "?2"]]
     assert by_name["citation"]["supported"]
     assert by_name["answered"]["content"] == FOUNDERS[CAPITALS["Ardona"]]
     shown = shared.http.get(f"/v1/pools/{by_name['started']['run_id']}").json()

@@ -49,6 +49,10 @@ export function apply(turn, name, data) {
       turn.waiting = 0;
       turn.known = data.known ?? [];
       break;
+    case "planned":
+      turn.plan = data.plan;
+      turn.operation = data.operation;
+      break;
     case "retrieved":
       round(turn, data.round).queries.push({ ...data.query, hits: data.hits.length });
       break;
@@ -94,6 +98,7 @@ export function doing(turn) {
     const gap = last.judgement.gaps[0];
     return gap ? `Looking for: ${gap.text}` : "Searching on";
   }
+  if (last.evidence && !turn.plan.length) return "Reading the question";
   if (last.evidence) return `Judging ${admitted(turn).length} passages`;
   return `Searching: ${last.queries.at(-1).text}`;
 }

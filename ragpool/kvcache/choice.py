@@ -1,0 +1,80 @@
+"""What a user asks for: a method, how much to evict, from which length on."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ragpool.errors import SettingsError
+
+METHOD_NAMES = (
+    "critic-rag",
+    "reprefill",
+    "critic",
+    "snapkv",
+    "snapkv-blind",
+    "expected",
+    "h2o",
+    "tova",
+    "keydiff",
+    "knorm",
+    "streaming",
+    "random",
+)
+OFF, AUTO = "off", "auto"
+DEFAULT_RATIO = 0.75
+
+_WRITTEN = re.compile(r"(?P<method>[a-z0-9-]+)(?::(?:(?P<tokens>\d+)t|(?P<ratio>\d*\.?\d+)))?")
+
+
+@dataclass(frozen=True, slots=True)
+class KVChoice:
+    """A method of METHOD_NAMES, ``off`` or ``auto``, and its amount.
+
+    ratio: the share of the prompt's cache that is evicted, in [0, 1). tokens: cache positions kept instead.
+    start: prompts shorter than this many tokens stay whole. int8: the kept cache is stored in 8 bits.
+    every: during decoding the cache is compressed again each time this many tokens were added.
+    """
+
+    method: str = OFF
+    ratio: float | None = None
+    tokens: int | None = None
+    start: int = 1024
+    int8: bool = False
+    every: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.method not in (OFF, AUTO, *METHOD_NAMES):
+            known = ", ".join((OFF, AUTO, *METHOD_NAMES))
+            raise SettingsError(f"no KV-cache method is called {self.method!r}; choose one of {known}")
+        if self.ratio is not None and self.tokens is not None:
+            raise SettingsError("give the KV cache a ratio or a number of tokens, not both")
+        if self.ratio is not None and not 0 <= self.ratio < 1:
+            raise SettingsError(f"the KV-cache ratio {self.ratio} must be from 0 (keep all) to less than 1")
+        if self.tokens is not None and self.tokens < 1:
+            raise SettingsError(f"the KV cache cannot be kept at {self.tokens} tokens; give at least 1")
+        if self.start < 0 or (self.every is not None and self.every < 1):
+            raise SettingsError("start must not be negative, every must be at least 1 (tokens)")
+
+    @classmethod
+    def parse(cls, text: str, **more: int | bool | None) -> KVChoice:
+        """``critic-rag``, ``critic-rag:0.75`` (evict three quarters), ``critic-rag:512t`` (keep 512), ``auto``, ``off``.
+
+        Raises SettingsError for anything else.
+        """
+        match = _WRITTEN.fullmatch(text.strip())
+        if match is None:
+            raise SettingsError(f"{text!r} is no KV-cache setting; write METHOD:RATIO such as critic-rag:0.75")
+        ratio = float(match["ratio"]) if match["ratio"] else None
+        tokens = int(match["tokens"]) if match["tokens"] else None
+        return cls(match["method"], ratio, tokens, **more)  # type: ignore[arg-type]
+
+    @property
+    def evicted(self) -> float:
+        """The ratio, where no number of tokens is given."""
+        return DEFAULT_RATIO if self.ratio is None else self.ratio
+
+    def __str__(self) -> str:
+        if self.method in (OFF, AUTO) and self.ratio is None and self.tokens is None:
+            return self.method
+        return f"{self.method}:{self.tokens}t" if self.tokens is not None else f"{self.method}:{self.evicted:g}"

@@ -1,0 +1,182 @@
+"""What a model computed about a prompt: keys and values of its cache, and the queries of the last tokens.
+
+Queries are collected by hooks on the attention modules while the prompt is read, and multiplied with the cached
+keys afterwards: ``output_attentions`` would need the eager attention and hold every layer's full matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ragpool.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import Cache, PreTrainedModel
+
+_CHUNK = 512  # queries whose attention is in memory at one time
+
+
+class Probe:
+    """Queries that hooks collected: layer -> [batch, heads, tokens, head dim], rotated as the model rotates them.
+
+    ``angles`` are the cosines and sines of the same tokens, each [batch, tokens, head dim].
+    """
+
+    def __init__(self, last: int | None) -> None:
+        self.last = last
+        self.queries: dict[int, torch.Tensor] = {}
+        self.angles: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.scaling: dict[int, float] = {}
+        self.softcap: dict[int, float | None] = {}
+
+    def see(self, module: Any, hidden: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """Compute and keep the queries of one attention module's input ``hidden`` [batch, tokens, width]."""
+        cos, sin = angles
+        if self.last is not None:
+            hidden, cos, sin = hidden[:, -self.last :], cos[:, -self.last :], sin[:, -self.last :]
+        queries = module.q_proj(hidden).view(*hidden.shape[:2], -1, module.head_dim)
+        norm = getattr(module, "q_norm", None)  # Qwen3 and Gemma 3
+        if norm is not None:
+            queries = norm(queries)
+        layer = int(module.layer_idx)
+        queries = rotate(queries.transpose(1, 2), cos, sin)
+        earlier = self.queries.get(layer)
+        # a prompt may be read in several passes; without a limit all of its queries are wanted
+        if self.last is None and earlier is not None:
+            queries = torch.cat([earlier, queries], dim=2)
+        self.queries[layer] = queries
+        self.angles = (cos, sin)
+        self.scaling[layer] = float(module.scaling)
+        self.softcap[layer] = getattr(module, "attn_logit_softcapping", None)
+
+
+@contextmanager
+def probed(model: PreTrainedModel, last: int | None) -> Iterator[Probe]:
+    """Collect the queries of the ``last`` tokens of each forward pass (None: of all tokens) inside the block.
+
+    Raises ModelError when the model's attention has no query projection of the usual form.
+    """
+    modules = [m for m in model.modules() if hasattr(m, "layer_idx") and hasattr(m, "q_proj")]
+    if not modules:
+        raise ModelError(
+            f"the attention of {type(model).__name__} has no q_proj: KV-cache compression does not know this family; "
+            "set the method to off"
+        )
+    probe = Probe(last)
+
+    def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        hidden = kwargs.get("hidden_states", args[0] if args else None)
+        angles = kwargs.get("position_embeddings", args[1] if len(args) > 1 else None)
+        probe.see(module, hidden, angles)
+
+    handles = [m.register_forward_pre_hook(hook, with_kwargs=True) for m in modules]
+    try:
+        yield probe
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary embedding of ``states`` [batch, heads, tokens, head dim] by ``cos``/``sin`` [batch, tokens, head dim].
+
+    Halves are paired (as Llama, Qwen, Mistral and Gemma do); the inverse rotation is that by ``-sin``.
+    """
+    cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+    half = states.shape[-1] // 2
+    turned = torch.cat([-states[..., half:], states[..., :half]], dim=-1)
+    return states * cos + turned * sin
+
+
+@dataclass(frozen=True)
+class LayerSignals:
+    """One layer of one prompt: keys and values [kv heads, length, head dim], queries [heads, window, head dim]."""
+
+    index: int
+    keys: torch.Tensor
+    values: torch.Tensor
+    queries: torch.Tensor
+    scaling: float
+    softcap: float | None = None
+
+    @property
+    def groups(self) -> int:
+        """Query heads that share a KV head."""
+        return self.queries.shape[0] // self.keys.shape[0]
+
+    def attention(self, first: int, last: int) -> torch.Tensor:
+        """Attention weights [kv heads, groups, last - first, length] of the queries ``first``..``last``.
+
+        Both count within the window, which ends with the last token of the prompt. Causal, in float32.
+        """
+        heads, length, dim = self.keys.shape
+        window = self.queries.shape[1]
+        queries = self.queries[:, first:last].reshape(heads, self.groups * (last - first), dim)
+        logits = (queries.float() @ self.keys.float().transpose(1, 2)) * self.scaling
+        logits = logits.view(heads, self.groups, last - first, length)
+        if self.softcap is not None:
+            logits = torch.tanh(logits / self.softcap) * self.softcap
+        own = length - window + torch.arange(first, last, device=logits.device)
+        hidden = torch.arange(length, device=logits.device)[None, :] > own[:, None]
+        return logits.masked_fill_(hidden, float("-inf")).softmax(dim=-1)
+
+    def received(self, first: int, last: int) -> torch.Tensor:
+        """Attention that each position received from the queries ``first``..``last``, summed: [kv heads, groups, length]."""
+        total = torch.zeros(self.keys.shape[0], self.groups, self.keys.shape[1], device=self.keys.device)
+        for start in range(first, last, _CHUNK):
+            total += self.attention(start, min(start + _CHUNK, last)).sum(dim=2)
+        return total
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What is known about one prompt of ``length`` cached tokens: the layers that can be compressed.
+
+    The window (tokens with queries) is the last ``window`` of them. ``angles``: cos and sin [window, head dim].
+    ``gradient``: per layer |d loss / d key * key| summed over the head dimension, [kv heads, length]; only when asked for.
+    """
+
+    length: int
+    window: int
+    layers: tuple[LayerSignals, ...]
+    angles: tuple[torch.Tensor, torch.Tensor] | None = None
+    gradient: tuple[torch.Tensor, ...] | None = None
+
+    @classmethod
+    def of(cls, cache: Cache, probe: Probe, *, row: int = 0, pads: int = 0) -> Signals:
+        """The signals of one row of a batch without its ``pads`` left pads, so that no method can keep a pad.
+
+        Sliding-window layers are left out: they hold their last positions only and stay as they are.
+        """
+        layers = []
+        for index, queries in sorted(probe.queries.items()):
+            held = cache.layers[index]
+            if getattr(held, "is_sliding", False):
+                continue
+            keys, values = held.keys, held.values
+            assert keys is not None
+            assert values is not None
+            seen = min(queries.shape[2], keys.shape[2] - pads)
+            layers.append(
+                LayerSignals(
+                    index,
+                    keys[row, :, pads:],
+                    values[row, :, pads:],
+                    queries[row, :, queries.shape[2] - seen :],
+                    probe.scaling[index],
+                    probe.softcap[index],
+                )
+            )
+        if not layers:
+            raise ModelError("every layer of this model has a sliding window: there is nothing to compress; use off")
+        window = layers[0].queries.shape[1]
+        angles = None
+        if probe.angles is not None:
+            cos, sin = probe.angles
+            angles = (cos[min(row, len(cos) - 1), -window:], sin[min(row, len(sin) - 1), -window:])
+        return cls(layers[0].keys.shape[1], window, tuple(layers), angles)
