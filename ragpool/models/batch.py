@@ -74,7 +74,7 @@ def decode(group: Sequence[Row], forward: Forward, cache: Cache, known: int) -> 
             return
         if len(running) < len(live):  # finished rows leave the batch
             keep = torch.tensor(running)
-            cache.batch_select_indices(keep.to(logits.device))
+            cache.batch_select_indices(keep)
             mask, positions = mask[keep], positions[keep]
             live, picked = [live[at] for at in running], [picked[at] for at in running]
         inputs = torch.tensor([[token] for token, _ in picked])
