@@ -16,7 +16,7 @@ from ragpool.models import LocalModel
 from ragpool.plan import PLAN_PROMPT_VERSION, adapter_folder, parse_plan, write_plan
 from ragpool.prompts import load as load_prompt
 from ragpool.slots import READ_PROMPT_VERSION, stands_in
-from ragpool.training import data, lora, mined, plan, reader, readings, statements
+from ragpool.training import data, lora, mined, plan, reader, readings, statements, written
 from ragpool.training.data import (
     HOTPOT,
     MUSIQUE,
@@ -31,6 +31,7 @@ from ragpool.training.data import (
 )
 from ragpool.training.gold import gold_plan
 from ragpool.training.hotpot_plans import HOTPOT_PLANS
+from ragpool.types import Operation
 
 VILLAGES = {
     "_id": "v1",
@@ -231,6 +232,76 @@ def test_the_target_stands_in_the_context_or_is_none(seed: int, missing: bool, d
             assert stands_in(target, contexts)
 
 
+def own_world(tmp_path: Path, **changes: Any) -> Record:
+    """The record of a file in 2WikiMultihopQA's format that gives itself a name."""
+    row = {
+        "_id": "w1",
+        "dataset": "harbours",
+        "question": "Which lighthouse is taller, Kelp Light or Ram Light?",
+        "answer": "Ram Light",
+        "context": [
+            ["Kelp Light", ["Kelp Light is 17.5 metres tall."]],
+            ["Ram Light", ["Ram Light was designed by Bo Reed.", "It is 19 metres tall."]],
+            ["Bo Reed", ["Bo Reed was an engineer."]],
+        ],
+        "supporting_facts": [["Kelp Light", 0], ["Ram Light", 1]],
+        "evidences": [["Kelp Light", "height", "17.5 metres"], ["Ram Light", "height", "19 metres"]],
+        **changes,
+    }
+    file = tmp_path / "own.json"
+    file.write_text(json.dumps([row]), encoding="utf-8")
+    return read_records([file])[0]
+
+
+def test_a_file_may_name_its_data_set_and_compare_numbers(tmp_path: Path) -> None:
+    record = own_world(tmp_path)
+    assert record.dataset == "harbours"
+    gold = gold_plan(record)
+    assert gold is not None
+    assert gold.operation is Operation.LARGER
+
+
+def test_a_step_back_is_read_on_the_page_of_its_value(tmp_path: Path) -> None:
+    record = own_world(
+        tmp_path,
+        question="How tall is the lighthouse designed by Bo Reed?",
+        answer="19 metres",
+        supporting_facts=[["Ram Light", 0], ["Ram Light", 1]],
+        evidences=[["Bo Reed", "lighthouse designed", "Ram Light"], ["Ram Light", "height", "19 metres"]],
+    )
+    lookups = [item for item in readings.items(record) if item.kind == readings.LOOKUP]
+    assert [(item.query, item.answer) for item in lookups] == [
+        ("Bo Reed, lighthouse designed?", "Ram Light"),
+        ("Ram Light, height?", "19 metres"),
+    ]
+
+
+def test_what_was_written_by_hand_is_of_training_questions_only() -> None:
+    lines = written.lookups()
+    assert len(lines) > 4000
+    assert not any(is_dev(line.record) for line in lines)
+    plans = written.plans()
+    assert len({p.text for p in plans}) == len(plans) > 1000
+    for one in plans:
+        assert all(t.subject in one.text for t in one.triples if not t.subject.startswith("?"))
+
+
+def test_a_written_lookup_is_taught_with_its_answer_or_with_none() -> None:
+    first = written.lookups()[0]
+    own = [line for line in written.lookups() if line.record == first.record]
+    paragraphs = tuple(
+        Paragraph(f"Title {n}", (" ".join(f"p{n}word{m}" for m in range(200)),))
+        for n in range(max(line.paragraph for line in own) + 2)
+    )
+    record = Record(first.record, HOTPOT, "?", ("x",), "", paragraphs)
+    pairs = written.examples([record], 1000, random.Random(0))
+    assert len(pairs) == len(own)
+    for pair in pairs:
+        target = pair.target.strip()
+        assert target == "none" or target in pair.prompt
+    assert written.examples([], 1000, random.Random(0)) == []
+
+
 def test_examples_depend_on_the_seed_alone(records: dict[str, Record]) -> None:
     everything = list(records.values())
     first = readings.examples(everything, random.Random("0-0"), {})
@@ -302,13 +373,14 @@ def trained(out: Path, log: lora.Log, frozen: int = 1) -> dict[str, Any]:
     return lora.train_lora([PAIRS] * 3, out, recipe, log, base=fresh())
 
 
-def test_the_split_forward_pass_is_the_whole_one() -> None:
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_split_forward_pass_is_the_whole_one(keep: bool) -> None:
     model, tokenizer = fresh()
     pairs = [
         (tokenizer("Who is it?").input_ids, tokenizer("me").input_ids),
         (tokenizer("Why?").input_ids, [1]),
     ]
-    trunk = lora.Trunk(model, 1)
+    trunk = lora.Trunk(model, 1, keep=keep)
     with torch.no_grad():
         hidden = lora.upper(model, trunk(pairs), 1)
         again = lora.upper(model, trunk(pairs), 1)

@@ -135,7 +135,7 @@ def train_lora(
             first, seconds, losses = saved["epoch"], saved["seconds"], saved["losses"]
             log(f"resumed after epoch {first}")
     model.train()
-    trunk = Trunk(llama, recipe.frozen)
+    trunk = Trunk(llama, recipe.frozen, keep=_repeats(encoded))
     for epoch in range(first, len(epochs)):
         began, running, done = time.monotonic(), 0.0, 0
         for number, batch in enumerate(batches[epoch], start=1):
@@ -231,19 +231,32 @@ def _loss(base: Any, trunk: Trunk, pairs: Sequence[Pair]) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(base.lm_head(hidden[rows, positions]), torch.tensor(wanted))
 
 
-class Trunk:
-    """The frozen lower ``layers`` of the model. Their output for a pair is kept, so that it is computed once."""
+def _repeats(encoded: Sequence[Sequence[Pair]]) -> bool:
+    """Whether most pairs come in more than one epoch."""
+    total = sum(map(len, encoded))
+    return len({tuple(p + t) for pairs in encoded for p, t in pairs}) < 0.7 * total
 
-    def __init__(self, base: Any, layers: int) -> None:
+
+class Trunk:
+    """The frozen lower ``layers`` of the model. With ``keep`` their output for a pair is kept (2.3 kB a token), so that
+    it is computed once in all epochs."""
+
+    def __init__(self, base: Any, layers: int, *, keep: bool) -> None:
         self.layers = layers
         self._base = base
+        self._keep = keep
         self._kept: dict[tuple[int, ...], torch.Tensor] = {}
 
     def __call__(self, pairs: Sequence[Pair]) -> torch.Tensor:
-        """Hidden states [pairs, longest, width], zero after the end of a pair."""
+        """Hidden states [pairs, longest, width]; what stands after the end of a pair means nothing."""
         import torch
 
         ids = [tuple(prompt + target) for prompt, target in pairs]
+        if not self._keep:
+            rows = [torch.tensor(tokens) for tokens in ids]
+            padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+            with torch.no_grad():
+                return _run(self._base, self._base.model.embed_tokens(padded), 0, self.layers)
         for tokens in ids:
             if tokens not in self._kept:
                 with torch.no_grad():

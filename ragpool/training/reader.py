@@ -36,12 +36,17 @@ from ragpool.training.readings import FULL, LOOKUP, Item, examples, questions
 
 _WORD = re.compile(r"\w+")
 
-SIZES = {(TWOWIKI, LOOKUP): 250, (TWOWIKI, FULL): 90, (MUSIQUE, LOOKUP): 150}
+SIZES = {(TWOWIKI, LOOKUP): 200, (TWOWIKI, FULL): 90, (MUSIQUE, LOOKUP): 228}
 """Examples an epoch; the other sorts are small and used whole."""
 
-MINED, MADE_UP = 900, 300  # examples of the second stage: mined from paragraphs, made up
+WRITTEN, MINED, MADE_UP = (
+    3600,
+    300,
+    150,
+)  # examples of the second stage: by hand, mined from paragraphs, made up
 SECOND_RATE = 3e-4
 SECOND_BATCH = 768
+PARTS = 4
 
 
 def train(
@@ -74,12 +79,14 @@ def second_stage(
     records = training_split(read_records(files))
     mixed = (
         examples(records, rng, SIZES)
-        + written.examples(records, rng)
+        + written.examples(records, WRITTEN, rng)
         + mined.examples(records, MINED, rng)
         + statements.examples(MADE_UP, rng)
     )
+    rng.shuffle(mixed)
+    parts = [mixed[n::PARTS] for n in range(PARTS)]  # each is saved when it is done
     recipe = lora.Recipe(seed=seed, rate=SECOND_RATE, batch_tokens=SECOND_BATCH, threads=threads)
-    return lora.train_lora([mixed], out, recipe, log, start=first)
+    return lora.train_lora(parts, out, recipe, log, start=first)
 
 
 # --- evaluation

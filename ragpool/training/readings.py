@@ -45,9 +45,11 @@ def items(record: Record) -> Iterator[Item]:
     yield from _full(record)
 
 
-def example(item: Item, rng: random.Random, *, missing: bool) -> tuple[str, list[Context], str] | None:
-    """(query, contexts, target) with random near-miss passages; with ``missing`` the key passage, or only the
-    sentence in it that says the answer, is left out.
+def example(
+    item: Item, rng: random.Random, *, missing: bool, most: int = 4
+) -> tuple[str, list[Context], str] | None:
+    """(query, contexts, target) with random near-miss passages, a look-up with at most ``most`` passages in all; with
+    ``missing`` the key passage, or only the sentence in it that says the answer, is left out.
 
     None when the answer then still stands in the context.
     """
@@ -63,7 +65,9 @@ def example(item: Item, rng: random.Random, *, missing: bool) -> tuple[str, list
             hushed = [(paragraph.title, _distilled(Paragraph(paragraph.title, silent), (), wanted, rng))]
     others = [i for i in range(len(paragraphs)) if i not in item.needed]
     others.sort(key=lambda i: -_overlap(wanted, paragraphs[i]) - 0.3 * rng.random())
-    size = rng.randint(1, 4) if item.kind == LOOKUP else rng.randint(len(item.needed), len(item.needed) + 2)
+    size = (
+        rng.randint(1, most) if item.kind == LOOKUP else rng.randint(len(item.needed), len(item.needed) + 2)
+    )
     for index in others[: max(1 if missing else 0, size - len(shown) - len(hushed))]:
         shown[index] = ()
     contexts = [
@@ -84,11 +88,9 @@ def near_misses(record: Record, number: int, query: str, rng: random.Random) -> 
     wanted = content_words(query)
     others = [i for i in range(len(record.paragraphs)) if i != number]
     others.sort(key=lambda i: -_overlap(wanted, record.paragraphs[i]) - 0.3 * rng.random())
-    shown = [number, *others[: rng.randint(0, 2)]]
+    shown = [number, *others[: rng.randint(0, 1)]]
     rng.shuffle(shown)
-    return [
-        (record.paragraphs[i].title, _distilled(record.paragraphs[i], (), wanted, rng)) for i in shown
-    ]
+    return [(record.paragraphs[i].title, _distilled(record.paragraphs[i], (), wanted, rng)) for i in shown]
 
 
 def examples(

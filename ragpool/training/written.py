@@ -1,7 +1,7 @@
-"""Look-ups and questions written by hand, read from the data files in ``ragpool/training/written``.
+"""Look-ups and questions written by hand, read from the data files in ``ragpool/training/written_data``.
 
 ``lookups.tsv``: id of a training question, number of a paragraph, start and end of the answer in that paragraph's text
-(both empty where the paragraph does not say it), the look-up. The files hold none of the data sets' text: a line
+(both empty where the paragraph does not say it), the look-up. The file holds none of the data sets' text: a line
 without its paragraph in the given files is passed over. ``plans.txt``: a question, the lines of its plan, an empty line.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 
 from ragpool.plan import parse_plan
@@ -19,9 +21,31 @@ from ragpool.training.readings import LOOKUP, Item, example, near_misses
 from ragpool.types import Question, Triple
 
 MISSING_SHARE = 0.12  # of the look-ups that have an answer, those shown without it
+_PASSAGES = 3  # shown for one look-up, at most
 
 
-def plans() -> list[Question]:
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A look-up over one paragraph of a training question; ``answer`` is the span in its text, None for none."""
+
+    record: str
+    paragraph: int
+    answer: tuple[int, int] | None
+    query: str
+
+
+@cache
+def lookups() -> tuple[Lookup, ...]:
+    """All look-ups, those over one paragraph together."""
+    rows = (line.split("\t") for line in _text("lookups.tsv").splitlines())
+    return tuple(
+        Lookup(record, int(paragraph), (int(start), int(end)) if start else None, query)
+        for record, paragraph, start, end, query in rows
+    )
+
+
+@cache
+def plans() -> tuple[Question, ...]:
     """All questions with their plans."""
     found = []
     for block in _text("plans.txt").split("\n\n"):
@@ -29,47 +53,50 @@ def plans() -> list[Question]:
         plan = parse_plan("\n".join(lines), question, planner="gold")
         if plan is not None:
             found.append(plan)
-    return found
+    return tuple(found)
 
 
-def examples(records: Sequence[Record], rng: random.Random) -> list[Example]:
-    """A training pair for each look-up over a paragraph of ``records``, among near misses of the same question."""
+def examples(records: Sequence[Record], count: int, rng: random.Random) -> list[Example]:
+    """At most ``count`` training pairs, each a look-up over a paragraph of ``records`` among near misses of the same
+    question."""
     by_id = {record.id: record for record in records}
+    lines = [line for line in lookups() if line.record in by_id]
+    rng.shuffle(lines)
     pairs: list[Example] = []
-    for line in _text("lookups.tsv").splitlines():
-        record_id, place, start, end, query = line.split("\t")
-        record = by_id.get(record_id)
-        if record is None:
-            continue
-        number = int(place)
-        asked = _asked(query)
-        if not start:
-            pairs.append(Example(reader_prompt(asked, near_misses(record, number, asked, rng)), f" {NONE}"))
-            continue
-        item = _item(record, number, asked, int(start), int(end))
-        missing = rng.random() < MISSING_SHARE
-        made = example(item, rng, missing=missing) or example(item, rng, missing=not missing)
+    for line in lines:
+        if len(pairs) == count:
+            break
+        made = _example(line, by_id[line.record], rng)
         if made is not None:
-            shown, contexts, target = made
-            pairs.append(Example(reader_prompt(shown, contexts), f" {target}"))
+            pairs.append(made)
     return pairs
 
 
-def _item(record: Record, number: int, query: str, start: int, end: int) -> Item:
-    """The look-up with the sentence that its answer begins in."""
-    paragraph = record.paragraphs[number]
+def _example(line: Lookup, record: Record, rng: random.Random) -> Example | None:
+    asked = _asked(line.query)
+    if line.answer is None:
+        return Example(reader_prompt(asked, near_misses(record, line.paragraph, asked, rng)), f" {NONE}")
+    paragraph = record.paragraphs[line.paragraph]
+    start, end = line.answer
+    at = next(n for n, last in enumerate(_ends(paragraph.sentences)) if start < last)
     answer = paragraph.text[start:end]
-    at = next(n for n, (first, last) in enumerate(_spans(paragraph.sentences)) if first <= start < last)
-    return Item(record, LOOKUP, query, answer, (number,), ((at,),), number)
+    item = Item(record, LOOKUP, asked, answer, (line.paragraph,), ((at,),), line.paragraph)
+    missing = rng.random() < MISSING_SHARE
+    made = example(item, rng, missing=missing, most=_PASSAGES) or example(
+        item, rng, missing=not missing, most=_PASSAGES
+    )
+    if made is None:
+        return None
+    query, contexts, target = made
+    return Example(reader_prompt(query, contexts), f" {target}")
 
 
-def _spans(sentences: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Start and end of each sentence in the paragraph's text."""
-    start = 0
+def _ends(sentences: Sequence[str]) -> Iterator[int]:
+    """Where each sentence ends in the paragraph's text."""
+    end = 0
     for sentence in sentences:
-        end = start + len(" ".join(sentence.split())) + 1
-        yield start, end
-        start = end
+        end += len(" ".join(sentence.split())) + 1
+        yield end
 
 
 def _asked(query: str) -> str:
@@ -79,4 +106,4 @@ def _asked(query: str) -> str:
 
 
 def _text(name: str) -> str:
-    return (files("ragpool.training") / "written" / name).read_text(encoding="utf-8")
+    return (files("ragpool.training") / "written_data" / name).read_text(encoding="utf-8")
