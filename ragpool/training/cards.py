@@ -17,6 +17,7 @@ _LICENCES = {
     "hotpot": "HotpotQA (CC BY-SA 4.0)",
     "2wiki": "2WikiMultihopQA (Apache-2.0)",
     "musique": "MuSiQue-Ans (CC BY 4.0)",
+    "zembrissa": "other worlds of the sample corpus's script, by its --benchmark (CC0); never the sample corpus itself",
 }
 _FIGURES = """\
 `relations`, `subjects`, `operation`, `plan`: share of questions with a gold plan for which these (`plan`: all of
@@ -70,10 +71,12 @@ A LoRA adapter (peft format, float16, {trained["bytes"] / 1e6:.1f} MB) for {BASE
 - recipe: `{json.dumps(trained["recipe"])}`
 - examples in each epoch: {trained["examples"]}; tokens: {trained["tokens"]}
 - loss of each epoch: {trained["losses"]}; {trained["seconds"]:.0f} seconds of training
-{_second(trained)}
+{_later(trained)}
 ## Data
 
 {data}
+- look-ups over paragraphs of the training questions and questions with plans, written for this by a large language model (Claude)
+  at the keyboard and checked by a script (`ragpool/training/written.py`): our own, Apache-2.0
 - made-up questions and passages over invented names (`ragpool/training/grammar.py`, `statements.py`): our own, Apache-2.0
 
 Samples of the training splits. Questions whose id hashes below 3 of 10 (`ragpool.training.data.is_dev`) were held
@@ -99,14 +102,12 @@ out from training.
     return figures
 
 
-def _second(trained: Mapping[str, Any]) -> str:
-    """A line on the second stage, where there was one."""
-    stage = trained.get("second")
-    if not stage:
-        return ""
-    return (
-        f"- second stage, from the first one's weights: {stage['examples']} examples, tokens {stage['tokens']}, loss"
+def _later(trained: Mapping[str, Any]) -> str:
+    """A line on each later stage."""
+    return "".join(
+        f"- then, from those weights: {stage['examples']} examples, tokens {stage['tokens']}, loss"
         f" {stage['losses']}, {stage['seconds']:.0f} seconds, recipe `{json.dumps(stage['recipe'])}`\n"
+        for stage in trained.get("later", ())
     )
 
 

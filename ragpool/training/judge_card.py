@@ -46,15 +46,16 @@ Samples of the training splits only. Held back: three questions in ten, by a has
 {data}
 
 No text of these sets is in the weights. {pools} training pools: complete, one gold passage missing, only distractors
-(2 to 10 passages, shuffled; distractors are what one hybrid search ranks high, the question's own context, and
-passages that share a title word with the missing one), and *looped* pools: what one hybrid search brings, alone or with
+(2 to 10 passages, shuffled; distractors are what one hybrid search ranks high, the question's own context, passages that
+share a title word with the missing one, and decoys: pages that a gold passage names, but not the one that is asked for),
+and *looped* pools: what one hybrid search brings, alone or with
 the hits of later look-ups, as the loop pools them. A pool is sufficient when it holds all gold passages.
 
 **Simulated.** No planner and no slot reader is run in training. Part of the pools carries the gold plan, spoiled in half of
 them by the errors that a planner makes (another relation, a chain too few, a step too many or too few, a wrong subject); part
-of those carry closed slots made from the gold answers: right for 82 % of the steps whose passage is in the pool, wrong
-for 8 %, and a wrong value for 35 % of the steps whose passage is not. Figures with plan or slots below rest on the same
-simulation. Questions without a gold plan (all held-back HotpotQA ones) are judged without one in every row.
+of those carry closed slots made from the gold answers: right for 45 to 95 % (differing from pool to pool) of the steps whose
+passage is in the pool, wrong for half of the rest, and a wrong value for 35 % of the steps whose passage is not. Figures
+with plan or slots below rest on the same simulation. Questions without a gold plan (all held-back HotpotQA ones) are judged without one in every row.
 
 ## Held-back questions, threshold .5
 

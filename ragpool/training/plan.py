@@ -28,8 +28,8 @@ from ragpool.types import Operation, Question, Triple
 # held-out 2Wiki chains come out right: the number of steps is what counts here.
 BATCH_TOKENS = 384
 MADE_UP = 900  # questions of the grammar an epoch
-SECOND_MADE_UP = (1000, 400)  # and in the epochs of the second stage
-SECOND_RATE = 3e-4
+SECOND_MADE_UP, THIRD_MADE_UP = 2600, 500  # and in the later stages
+SECOND_RATE, THIRD_RATE = 2e-4, 3e-4
 
 
 _OPPOSITES = (
@@ -98,9 +98,12 @@ def train(
     pairs = examples(training_split(read_records(files)))
     made = [_pairs(grammar.examples(MADE_UP, seed=seed + epoch)) for epoch in range(epochs)]
     recipe = lora.Recipe(seed=seed, batch_tokens=BATCH_TOKENS, threads=threads)
-    first = out / "first"
+    first, second = out / "first", out / "second"
     trained = lora.train_lora([[*pairs, *more] for more in made], first, recipe, log)
-    trained["second"] = second_stage(files, first, out, seed=seed, threads=threads, log=log)
+    trained["later"] = [
+        second_stage(files, first, second, seed=seed, threads=threads, log=log),
+        third_stage(files, second, out, seed=seed, threads=threads, log=log),
+    ]
     log("measuring on the dev split")
     return write_card(PLAN_CARD, files, out, trained, evaluate(files, out))
 
@@ -108,15 +111,24 @@ def train(
 def second_stage(
     files: Sequence[Path], first: Path, out: Path, *, seed: int = 0, threads: int = 2, log: lora.Log
 ) -> dict[str, Any]:
-    """More epochs from the adapter in ``first``, over the data sets, questions written by hand and more made-up ones:
-    long chains whose words stand in another order than their steps are learnt late."""
-    pairs = examples(training_split(read_records(files))) + _pairs(written.plans())
-    made = [
-        _pairs(grammar.examples(count, seed=seed + 1000 + epoch))
-        for epoch, count in enumerate(SECOND_MADE_UP)
-    ]
+    """One more epoch from the adapter in ``first``, over the data sets and many more made-up questions: long chains
+    whose words stand in another order than their steps are learnt late."""
+    made = _pairs(grammar.examples(SECOND_MADE_UP, seed=seed + 1000))
     recipe = lora.Recipe(seed=seed, rate=SECOND_RATE, batch_tokens=BATCH_TOKENS, threads=threads)
-    return lora.train_lora([[*pairs, *more] for more in made], out, recipe, log, start=first)
+    return lora.train_lora(
+        [[*examples(training_split(read_records(files))), *made]], out, recipe, log, start=first
+    )
+
+
+def third_stage(
+    files: Sequence[Path], second: Path, out: Path, *, seed: int = 0, threads: int = 2, log: lora.Log
+) -> dict[str, Any]:
+    """An epoch from the adapter in ``second``, over the data sets and the questions written by hand: what people ask
+    is not made of a grammar's parts."""
+    pairs = examples(training_split(read_records(files))) + _pairs(written.plans())
+    pairs += _pairs(grammar.examples(THIRD_MADE_UP, seed=seed + 2000))
+    recipe = lora.Recipe(seed=seed, rate=THIRD_RATE, batch_tokens=BATCH_TOKENS, threads=threads)
+    return lora.train_lora([pairs], out, recipe, log, start=second)
 
 
 def evaluate(files: Sequence[Path], folder: Path) -> dict[str, Any]:

@@ -36,8 +36,9 @@ from ragpool.training.readings import FULL, LOOKUP, Item, examples, questions
 
 _WORD = re.compile(r"\w+")
 
-SIZES = {(TWOWIKI, LOOKUP): 200, (TWOWIKI, FULL): 90, (MUSIQUE, LOOKUP): 228}
+SIZES = {(TWOWIKI, LOOKUP): 250, (TWOWIKI, FULL): 90, (MUSIQUE, LOOKUP): 150}
 """Examples an epoch; the other sorts are small and used whole."""
+SECOND_SIZES = {**SIZES, (TWOWIKI, LOOKUP): 120, (TWOWIKI, FULL): 60}
 
 WRITTEN, MINED, MADE_UP = (
     3600,
@@ -61,7 +62,7 @@ def train(
     rounds = [examples(records, random.Random(f"{seed}-{epoch}"), SIZES) for epoch in range(epochs)]
     first = out / "first"
     trained = lora.train_lora(rounds, first, lora.Recipe(seed=seed, threads=threads), log)
-    trained["second"] = second_stage(files, first, out, seed=seed, threads=threads, log=log)
+    trained["later"] = [second_stage(files, first, out, seed=seed, threads=threads, log=log)]
     log("measuring on the dev split")
     return write_card(READER_CARD, files, out, trained, evaluate(files, out))
 
@@ -78,7 +79,7 @@ def second_stage(
     rng = random.Random(f"{seed}-second")
     records = training_split(read_records(files))
     mixed = (
-        examples(records, rng, SIZES)
+        examples(records, rng, SECOND_SIZES)
         + written.examples(records, WRITTEN, rng)
         + mined.examples(records, MINED, rng)
         + statements.examples(MADE_UP, rng)

@@ -21,7 +21,7 @@ from ragpool.training.readings import LOOKUP, Item, example, near_misses
 from ragpool.types import Question, Triple
 
 MISSING_SHARE = 0.12  # of the look-ups that have an answer, those shown without it
-_PASSAGES = 3  # shown for one look-up, at most
+_PASSAGES = 2  # shown for one look-up, at most
 
 
 @dataclass(frozen=True, slots=True)
