@@ -126,6 +126,23 @@ def test_batch_matches_one_by_one(
         assert together.logprob == pytest.approx(alone.logprob, abs=1e-4)
 
 
+def test_logprobs_are_the_models_own(model: LocalModel) -> None:
+    tokenizer = tiny.tokenizer()
+    plain = model.complete(PROMPTS[2], max_new_tokens=12)
+    listed = model.complete(PROMPTS[2], max_new_tokens=12, top_logprobs=3)
+    (batched,) = model.complete_batch([PROMPTS[2]], max_new_tokens=12, top_logprobs=3)
+    assert plain.logprobs is None
+    assert listed.logprobs is not None
+    assert batched.logprobs is not None
+    written = [tokenizer.convert_tokens_to_ids(tokenizer.tokenize(t.token))[0] for t in listed.logprobs]
+    assert [t.logprob for t in listed.logprobs] == pytest.approx(full_logprobs(PROMPTS[2], written), abs=1e-4)
+    assert listed.logprob == plain.logprob == sum(t.logprob for t in listed.logprobs) / len(listed.logprobs)
+    for token, other in zip(listed.logprobs, batched.logprobs, strict=True):
+        assert token.top[0] == (token.token, token.logprob)  # greedy: the likeliest is the one taken
+        assert [text for text, _ in token.top] == [text for text, _ in other.top]
+        assert len(token.top) == 3
+
+
 def test_empty_batch(model: LocalModel) -> None:
     assert model.complete_batch([]) == []
 
@@ -165,6 +182,8 @@ def test_bad_arguments_are_refused(model: LocalModel) -> None:
         model.complete("the", max_new_tokens=0)
     with pytest.raises(SettingsError, match="temperature"):
         model.complete("the", temperature=-1)
+    with pytest.raises(SettingsError, match="top_logprobs"):
+        model.complete("the", top_logprobs=21)
     with pytest.raises(ModelError, match="empty"):
         model.complete("")
     with pytest.raises(ModelError, match="no adapter 'judge'"):

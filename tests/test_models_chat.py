@@ -95,6 +95,21 @@ def test_options_of_a_call(chat: LocalChat, model: LocalModel, tmp_path: Path) -
     assert chat.invoke("the ship").content == text
 
 
+def test_logprobs_come_as_openai_writes_them(chat: LocalChat) -> None:
+    plain = chat.invoke("the ship")
+    listed = chat.invoke("the ship", logprobs=True, top_logprobs=2)
+    assert "logprobs" not in plain.response_metadata
+    content = listed.response_metadata["logprobs"]["content"]
+    assert len(content) == listed.usage_metadata["output_tokens"]  # type: ignore[index]
+    written = "".join(entry["token"] for entry in content)
+    assert written.replace(tiny.START, "").startswith(str(plain.content))  # special tokens are no text
+    assert [len(entry["top_logprobs"]) for entry in content] == [2] * len(content)
+    assert (
+        chat.invoke("the ship", logprobs=True).response_metadata["logprobs"]["content"][0]["top_logprobs"]
+        == []
+    )
+
+
 @pytest.mark.parametrize("option", [{"tools": []}, {"response_format": {}}, {"top_p": 0.5}, {"max_token": 3}])
 def test_unknown_options_are_errors(chat: LocalChat, model: LocalModel, option: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="LocalChat has no option"):

@@ -67,8 +67,8 @@ def decode(group: Sequence[Row], forward: Forward, cache: Cache, known: int) -> 
     while True:
         logits = forward(inputs, cache=cache, logits_to_keep=1, attention_mask=mask, position_ids=positions)
         picked = [row.sampler.pick(logits[at, -1]) for at, row in enumerate(live)]
-        for row, (token, logprob) in zip(live, picked, strict=True):
-            row.transcript.add(token, logprob)
+        for row, pick in zip(live, picked, strict=True):
+            row.transcript.add(pick)
         running = [at for at, row in enumerate(live) if row.transcript.finish_reason is None]
         if not running:
             return
@@ -77,6 +77,6 @@ def decode(group: Sequence[Row], forward: Forward, cache: Cache, known: int) -> 
             cache.batch_select_indices(keep)
             mask, positions = mask[keep], positions[keep]
             live, picked = [live[at] for at in running], [picked[at] for at in running]
-        inputs = torch.tensor([[token] for token, _ in picked])
+        inputs = torch.tensor([[pick.token] for pick in picked])
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         positions = positions[:, -1:] + 1

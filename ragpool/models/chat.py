@@ -16,11 +16,13 @@ from langchain_core.runnables import run_in_executor
 from pydantic import ConfigDict, Field, SecretStr
 
 from ragpool.errors import ModelError, SettingsError
-from ragpool.models.decoding import Completion, Generation
+from ragpool.models.decoding import Completion, Generation, TokenLogprob
 from ragpool.models.local import LocalModel
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system"}
-_CALL_OPTIONS = frozenset({"adapter", "max_tokens", "seed", "temperature", "stream"})
+_CALL_OPTIONS = frozenset(
+    {"adapter", "max_tokens", "seed", "temperature", "stream", "logprobs", "top_logprobs"}
+)
 _DONE = object()
 
 
@@ -44,6 +46,8 @@ class LocalChat(BaseChatModel):
     stop: list[str] = Field(default_factory=list)
     seed: int | None = None
     adapter: str | None = None
+    logprobs: bool = False  # of each token, in response_metadata["logprobs"] as OpenAI writes them
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
     timeout: float | None = Field(default=None, gt=0)  # seconds of one reply; checked between two tokens
     streaming: bool | None = None
     # accepted because every LangChain chat model takes them; there is nothing to retry and nobody to log in to
@@ -137,6 +141,7 @@ class LocalChat(BaseChatModel):
             raise SettingsError(
                 f"LocalChat has no option {', '.join(unknown)}; it takes stop, {', '.join(sorted(_CALL_OPTIONS))}"
             )
+        top = options.get("top_logprobs", self.top_logprobs)
         return self.local.stream(
             self.local.render([_message(message) for message in messages]),
             adapter=options.get("adapter", self.adapter),
@@ -144,6 +149,7 @@ class LocalChat(BaseChatModel):
             stop=self.stop if stop is None else stop,
             temperature=options.get("temperature", self.temperature),
             seed=options.get("seed", self.seed),
+            top_logprobs=(top or 0) if top or options.get("logprobs", self.logprobs) else None,
         )
 
     def _pieces(self, generation: Generation) -> Iterator[str]:
@@ -175,11 +181,19 @@ class LocalChat(BaseChatModel):
         )
 
     def _metadata(self, completion: Completion) -> dict[str, Any]:
-        return {
+        metadata = {
             "model_name": self.local.version,
             "finish_reason": completion.finish_reason,
             "logprob": completion.logprob,
         }
+        if completion.logprobs is not None:
+            metadata["logprobs"] = {"content": [_logprob(entry) for entry in completion.logprobs]}
+        return metadata
+
+
+def _logprob(entry: TokenLogprob) -> dict[str, Any]:
+    top = [{"token": token, "logprob": logprob} for token, logprob in entry.top]
+    return {"token": entry.token, "logprob": entry.logprob, "top_logprobs": top}
 
 
 def _chunk(piece: str) -> ChatGenerationChunk:

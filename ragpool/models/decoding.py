@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from ragpool.errors import SettingsError
 from ragpool.types import Usage
 
 if TYPE_CHECKING:
@@ -19,13 +18,22 @@ _OVERLAP = 8  # tokens kept when the window moves: a character spans fewer
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A generated token as text, its log-probability, and the likeliest tokens in its place, best first."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """A finished generation.
 
     ``logprob`` is the mean log-probability (natural log, temperature 1) of the generated tokens, the end
     token included; 0.0 when nothing was generated. ``completion_tokens`` counts the same tokens.
     ``finish_reason`` is "stop" for an end token or a stop string, "length" for the token limit.
-    ``reused_tokens`` of the prompt were in the prefix cache.
+    ``reused_tokens`` of the prompt were in the prefix cache. ``logprobs`` are there when they were asked for.
     """
 
     text: str
@@ -34,6 +42,7 @@ class Completion:
     logprob: float
     finish_reason: FinishReason
     reused_tokens: int = field(default=0, compare=False)
+    logprobs: tuple[TokenLogprob, ...] | None = None
 
     @property
     def usage(self) -> Usage:
@@ -133,6 +142,15 @@ class TextStream:
         return released
 
 
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A chosen token, its log-probability, and the likeliest tokens with theirs where they were asked for."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
 @dataclass
 class Transcript:
     """Collects one sequence while it is decoded."""
@@ -142,35 +160,42 @@ class Transcript:
     limit: int
     ends: frozenset[int]
     pieces: list[str] = field(default_factory=list)
-    tokens: int = 0
-    logprob: float = 0.0
+    picks: list[Pick] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     reused_tokens: int = 0
 
-    def add(self, token: int, logprob: float) -> str:
+    def add(self, pick: Pick) -> str:
         """Take one token; the text that it sets free. ``finish_reason`` is set when it was the last one."""
-        self.tokens += 1
-        self.logprob += logprob
-        if token in self.ends:
+        self.picks.append(pick)
+        if pick.token in self.ends:
             piece, self.finish_reason = self.stream.finish(), "stop"
         else:
-            piece = self.stream.push(token)
+            piece = self.stream.push(pick.token)
             if self.stream.stopped:
                 self.finish_reason = "stop"
-            elif self.tokens >= self.limit:
+            elif len(self.picks) >= self.limit:
                 piece += self.stream.finish()
                 self.finish_reason = "stop" if self.stream.stopped else "length"
         self.pieces.append(piece)
         return piece
 
-    def completion(self) -> Completion:
+    def completion(self, text: Callable[[int], str] | None = None) -> Completion:
+        """The finished generation; with ``text``, which writes a token out, it has ``logprobs``."""
+        tokens = len(self.picks)
+        listed = None
+        if text is not None:
+            listed = tuple(
+                TokenLogprob(text(p.token), p.logprob, tuple((text(t), logprob) for t, logprob in p.top))
+                for p in self.picks
+            )
         return Completion(
             "".join(self.pieces),
             self.prompt_tokens,
-            self.tokens,
-            self.logprob / self.tokens if self.tokens else 0.0,
+            tokens,
+            sum(p.logprob for p in self.picks) / tokens if tokens else 0.0,
             self.finish_reason or "length",
             self.reused_tokens,
+            listed,
         )
 
 
@@ -180,27 +205,30 @@ class Sampler:
     The same ``seed`` gives the same draws; without one they differ from call to call.
     """
 
-    def __init__(self, temperature: float = 0.0, seed: int | None = None) -> None:
-        if temperature < 0:
-            raise SettingsError(f"temperature is {temperature}; it must be 0 (greedy) or more")
+    def __init__(self, temperature: float = 0.0, seed: int | None = None, top: int = 0) -> None:
         self._temperature = temperature
         self._seed = seed
+        self._top = top
         self._generator: torch.Generator | None = None
 
-    def pick(self, logits: torch.Tensor) -> tuple[int, float]:
-        """Token and its log-probability from ``logits`` [vocabulary]."""
+    def pick(self, logits: torch.Tensor) -> Pick:
+        """The next token from ``logits`` [vocabulary]."""
         import torch
 
         logprobs = torch.log_softmax(logits.float(), dim=-1)
-        if self._temperature == 0:
-            token = int(logprobs.argmax())
-        else:
-            if self._generator is None:
-                self._generator = torch.Generator()
-                if self._seed is None:
-                    self._generator.seed()
-                else:
-                    self._generator.manual_seed(self._seed)
-            weights = torch.softmax(logprobs / self._temperature, dim=-1).cpu()
-            token = int(torch.multinomial(weights, 1, generator=self._generator))
-        return token, float(logprobs[token])
+        token = int(logprobs.argmax()) if self._temperature == 0 else self._draw(logprobs)
+        best = torch.topk(logprobs, self._top)
+        top = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+        return Pick(token, float(logprobs[token]), top)
+
+    def _draw(self, logprobs: torch.Tensor) -> int:
+        import torch
+
+        if self._generator is None:
+            self._generator = torch.Generator()
+            if self._seed is None:
+                self._generator.seed()
+            else:
+                self._generator.manual_seed(self._seed)
+        weights = torch.softmax(logprobs / self._temperature, dim=-1).cpu()
+        return int(torch.multinomial(weights, 1, generator=self._generator))

@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 from ragpool.errors import ContextLengthError, ModelError, SettingsError
 from ragpool.models.adapters import Adapters
@@ -16,6 +16,7 @@ from ragpool.models.decoding import Completion, Generation, Sampler, TextStream,
 from ragpool.models.folder import end_tokens, read_folder
 from ragpool.models.gguf import cache_root, read_gguf, unpacked
 from ragpool.models.prefix import PrefixCache, filled
+from ragpool.models.request import Options, Request
 from ragpool.models.resolve import Kind, fetch, resolve
 from ragpool.models.runtime import (
     paused_collection,
@@ -135,69 +136,33 @@ class LocalModel:
             raise ModelError(f"the chat template of {self.name} refuses these messages: {error}") from error
         return str(text)
 
-    def complete(
-        self,
-        prompt: str,
-        *,
-        adapter: str | None = None,
-        max_new_tokens: int = 64,
-        stop: Sequence[str] = (),
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> Completion:
-        """Continue ``prompt`` until an end token, a stop string (not part of the text) or the limit.
+    def complete(self, prompt: str, **options: Unpack[Options]) -> Completion:
+        """Continue ``prompt`` until an end token, a stop string or the limit. ``options``: see Request.
 
-        Raises ContextLengthError when prompt and ``max_new_tokens`` together exceed ``max_context``.
+        Raises ContextLengthError when prompt and ``max_new_tokens`` together exceed ``max_context``: nothing is
+        ever cut off.
         """
-        return self.stream(
-            prompt,
-            adapter=adapter,
-            max_new_tokens=max_new_tokens,
-            stop=stop,
-            temperature=temperature,
-            seed=seed,
-        ).completion
+        return self.stream(prompt, **options).completion
 
-    def stream(
-        self,
-        prompt: str,
-        *,
-        adapter: str | None = None,
-        max_new_tokens: int = 64,
-        stop: Sequence[str] = (),
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> Generation:
-        """Like ``complete``, piece by piece; the pieces joined are the same text."""
-        ids = self._encode(prompt)
-        transcript = self._transcript(ids, max_new_tokens, stop)
-        sampler = Sampler(temperature, seed)
-        self._adapters.check(adapter)
-        return Generation(self._decode(ids, transcript, sampler, adapter))
+    def stream(self, prompt: str, **options: Unpack[Options]) -> Generation:
+        """Like ``complete``, piece by piece; the pieces joined are the same text.
 
-    def complete_batch(
-        self,
-        prompts: Sequence[str],
-        *,
-        adapter: str | None = None,
-        max_new_tokens: int = 64,
-        stop: Sequence[str] = (),
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> list[Completion]:
+        A piece is empty where nothing was written in a step; between two pieces the caller may stop.
+        """
+        request = Request(**options)
+        return Generation(self._decode(self._row(prompt, request), request))
+
+    def complete_batch(self, prompts: Sequence[str], **options: Unpack[Options]) -> list[Completion]:
         """What ``complete`` gives for each prompt, in order, decoded together in left-padded batches.
 
         Prompts of similar length share a batch, and a batch reads the beginning that all its prompts share
         once. Padding changes the order of additions, so log-probabilities differ by rounding (about 1e-5).
         """
-        self._adapters.check(adapter)
-        rows = [
-            Row(ids, self._transcript(ids, max_new_tokens, stop), Sampler(temperature, seed))
-            for ids in map(self._encode, prompts)
-        ]
+        request = Request(**options)
+        rows = [self._row(prompt, request) for prompt in prompts]
         for group in groups(rows):
-            self._decode_group(group, adapter)
-        return [row.transcript.completion() for row in rows]
+            self._decode_group(group, request)
+        return [self._completion(row, request) for row in rows]
 
     def score(self, prompt: str, continuations: Sequence[str], *, adapter: str | None = None) -> list[float]:
         """Sum of log-probabilities of each continuation's tokens after ``prompt``.
@@ -242,32 +207,36 @@ class LocalModel:
                 f"{self.max_context} of {self.name}; shorten the context by {excess} tokens"
             )
 
-    def _transcript(self, ids: list[int], max_new_tokens: int, stop: Sequence[str]) -> Transcript:
+    def _row(self, prompt: str, request: Request) -> Row:
+        self._adapters.check(request.adapter)
+        ids = self._encode(prompt)
         if not ids:
             raise ModelError("the prompt is empty; give the model at least one token")
-        if max_new_tokens < 1:
-            raise SettingsError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
-        if isinstance(stop, str) or not all(stop):
-            raise SettingsError("stop must be a sequence of non-empty strings")
-        self._check_length(len(ids), max_new_tokens)
-        return Transcript(TextStream(self._text, stop), len(ids), max_new_tokens, self._ends)
+        self._check_length(len(ids), request.max_new_tokens)
+        stream = TextStream(self._text, request.stop)
+        transcript = Transcript(stream, len(ids), request.max_new_tokens, self._ends)
+        return Row(ids, transcript, Sampler(request.temperature, request.seed, request.top_logprobs or 0))
 
-    def _text(self, ids: list[int]) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    def _completion(self, row: Row, request: Request) -> Completion:
+        listed = request.top_logprobs is not None
+        return row.transcript.completion((lambda token: self._text([token], all=True)) if listed else None)
 
-    def _decode(
-        self, ids: list[int], transcript: Transcript, sampler: Sampler, adapter: str | None
-    ) -> Generator[str, None, Completion]:
+    def _text(self, ids: list[int], all: bool = False) -> str:
+        skip = not all  # special tokens are no text
+        return str(self.tokenizer.decode(ids, skip_special_tokens=skip, clean_up_tokenization_spaces=False))
+
+    def _decode(self, row: Row, request: Request) -> Generator[str, None, Completion]:
         import torch
 
-        logits, cache, transcript.reused_tokens = yield from self._prefill(ids, adapter)
+        transcript, adapter = row.transcript, request.adapter
+        logits, cache, transcript.reused_tokens = yield from self._prefill(row.ids, adapter)
         while True:
-            token, logprob = sampler.pick(logits)
-            if piece := transcript.add(token, logprob):
+            pick = row.sampler.pick(logits)
+            if piece := transcript.add(pick):
                 yield piece
             if transcript.finish_reason is not None:
-                return transcript.completion()
-            logits = self._forward(torch.tensor([[token]]), adapter=adapter, cache=cache)[0, -1]
+                return self._completion(row, request)
+            logits = self._forward(torch.tensor([[pick.token]]), adapter=adapter, cache=cache)[0, -1]
 
     def _prefill(
         self, ids: list[int], adapter: str | None
@@ -297,17 +266,17 @@ class LocalModel:
             self.prefixes.put(ids, version, cache, logits)
         return logits, cache, known.tokens
 
-    def _decode_group(self, group: list[Row], adapter: str | None) -> None:
+    def _decode_group(self, group: list[Row], request: Request) -> None:
         from transformers import DynamicCache
 
         cache: Cache = DynamicCache(config=self._model.config)
         shared = common_prefix(group)
         if shared:
-            _, cache, reused = _last(self._prefill(shared, adapter))
+            _, cache, reused = _last(self._prefill(shared, request.adapter))
             cache.batch_repeat_interleave(len(group))
             for row in group:
                 row.transcript.reused_tokens = reused
-        decode(group, partial(self._forward, adapter=adapter), cache, len(shared))
+        decode(group, partial(self._forward, adapter=request.adapter), cache, len(shared))
 
     def _forward(
         self,
