@@ -64,7 +64,9 @@ class KVChoice:
         """
         match = _WRITTEN.fullmatch(text.strip())
         if match is None:
-            raise SettingsError(f"{text!r} is no KV-cache setting; write METHOD:RATIO such as critic-rag:0.75")
+            raise SettingsError(
+                f"{text!r} is no KV-cache setting; write METHOD:RATIO such as critic-rag:0.75"
+            )
         ratio = float(match["ratio"]) if match["ratio"] else None
         tokens = int(match["tokens"]) if match["tokens"] else None
         return cls(match["method"], ratio, tokens, **more)  # type: ignore[arg-type]
@@ -77,4 +79,6 @@ class KVChoice:
     def __str__(self) -> str:
         if self.method in (OFF, AUTO) and self.ratio is None and self.tokens is None:
             return self.method
-        return f"{self.method}:{self.tokens}t" if self.tokens is not None else f"{self.method}:{self.evicted:g}"
+        return (
+            f"{self.method}:{self.tokens}t" if self.tokens is not None else f"{self.method}:{self.evicted:g}"
+        )

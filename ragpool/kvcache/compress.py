@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from transformers import Cache, DynamicCache
 
 from ragpool.errors import ModelError
+from ragpool.kvcache.auto import START, automatic, free_memory
 from ragpool.kvcache.budget import Budget
-from ragpool.kvcache.choice import OFF, KVChoice
+from ragpool.kvcache.choice import AUTO, OFF, KVChoice
+from ragpool.kvcache.criteria import key_gradients
 from ragpool.kvcache.critic import Critic
 from ragpool.kvcache.evicted import quantised
+from ragpool.kvcache.heads import HeadTable
 from ragpool.kvcache.layout import PromptLayout
 from ragpool.kvcache.methods import METHODS
 from ragpool.kvcache.plan import KeepPlan
+from ragpool.kvcache.rag import CriticRag
+from ragpool.kvcache.reprefill import shortened
 from ragpool.kvcache.selectors import WINDOW, Selector
 from ragpool.kvcache.signals import Probe, Signals, probed
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
 class Compressed:
     """A cache to go on from. ``ids[logical_length:]``, at least one token, is still to be fed.
 
-    ``plan`` is None when nothing was evicted. ``seconds``: prefill, score, evict.
+    ``plan`` is None when nothing was evicted. ``ids`` is the prompt as the model sees it: with reprefill the shorter
+    one. ``seconds``: prefill, score, evict.
     """
 
     cache: Cache
@@ -42,56 +48,76 @@ class Compressed:
         return int(self.cache.get_seq_length())
 
 
-def read(
-    model: PreTrainedModel, layout: PromptLayout, cache: Cache, needs: str = "window"
-) -> Probe:
-    """Read the prompt but for its last token, on top of the true prefix that ``cache`` holds; collect queries.
-
-    ``needs``: "window" for the queries of the question and what follows, "blind" for those before it too, "all" for
-    every token's. Raises ModelError when the cache is longer than the prompt or lacks what is needed.
-    """
-    held = int(cache.get_seq_length())
-    fed = len(layout) - 1
-    first = 0 if needs == "all" else layout.context_end - (WINDOW if needs == "blind" else 0)
-    first = min(max(first, 0), fed - 1, max(fed - WINDOW, 0))
-    if held > fed:
-        raise ModelError(f"the cache holds {held} tokens of a prompt of {len(layout)}: crop it to {first} or less")
-    if held > first:
-        raise ModelError(
-            f"the cache holds {held} tokens, and the queries of the tokens from {first} on are needed: "
-            f"crop it to {first}"
-        )
-    device = model.device
-    ids = torch.tensor([layout.ids[held:fed]], device=device)
-    with torch.inference_mode(), probed(model, None if needs == "all" else fed - first) as probe:
-        cast(Any, model)(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return probe
-
-
 def compressed(
     model: PreTrainedModel,
     layout: PromptLayout,
     choice: KVChoice,
     *,
     cache: Cache | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    heads: HeadTable | None = None,
 ) -> Compressed:
     """Read a prompt and evict from its cache what ``choice`` says.
 
     ``cache`` holds a true prefix of ``layout.ids``; it is extended in place by the rest of the prompt but for the last
-    token, and otherwise left alone: what is returned is a copy. Hold the model's lock: hooks are set meanwhile.
+    token, and is otherwise left alone: what is returned is a copy. (``reprefill`` and a prompt that stays whole do not
+    touch it.) ``tokenizer`` is needed by reprefill only. ``heads``: the retrieval heads of critic-rag, when they are
+    not the shipped ones. Hold the model's lock: hooks are set meanwhile. Raises ModelError.
     """
     cache = DynamicCache(config=model.config) if cache is None else cache
-    if choice.method == OFF or len(layout) < choice.start:
+    choice = _settled(model, layout, choice)
+    nothing = choice.tokens is None and choice.evicted == 0
+    if choice.method == OFF or len(layout) < choice.start or not layout.sentences or nothing:
         return Compressed(cache, None, layout.ids)
-    selector: Selector = METHODS[choice.method]()
+    if choice.method == "reprefill":
+        if tokenizer is None:
+            raise ModelError("reprefill writes a shorter prompt and needs the tokenizer; pass tokenizer=")
+        return _reread(model, layout, choice, tokenizer)
+    selector: Selector = CriticRag(heads) if choice.method == "critic-rag" else METHODS[choice.method]()
+    return _evicted(model, layout, choice, selector, cache)
+
+
+def read(model: PreTrainedModel, layout: PromptLayout, cache: Cache, needs: str = "window") -> Probe:
+    """Read the prompt but for its last token, on top of the true prefix that ``cache`` holds; collect queries.
+
+    ``needs``: "blind" adds the queries of the end of the context to those of the question and what follows, "all" takes
+    every token's. Raises ModelError when the cache holds more of the prompt than may be read already.
+    """
+    held = int(cache.get_seq_length())
+    fed = len(layout) - 1
+    first = latest_prefix(layout, needs)
+    if held > first:
+        raise ModelError(
+            f"the cache holds {held} tokens, and the queries of the tokens from {first} on are needed: "
+            f"crop it to {first} or less"
+        )
+    ids = torch.tensor([layout.ids[held:fed]], device=model.device)
+    with torch.inference_mode(), probed(model, None if needs == "all" else fed - first) as probe:
+        cast(Any, model)(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return probe
+
+
+def latest_prefix(layout: PromptLayout, needs: str = "window") -> int:
+    """How many tokens of the prompt a cache may hold at most before ``read``: those after it must be seen."""
+    fed = len(layout) - 1
+    first = {"all": 0, "blind": layout.context_end - WINDOW}.get(needs, layout.context_end)
+    return max(min(first, fed - WINDOW), 0)
+
+
+def _evicted(
+    model: PreTrainedModel, layout: PromptLayout, choice: KVChoice, selector: Selector, cache: Cache
+) -> Compressed:
+    needs = getattr(selector, "needs", "window")
     begun = time.perf_counter()
-    probe = read(model, layout, cache, getattr(selector, "needs", "window"))
+    probe = read(model, layout, cache, needs)
     prefilled = time.perf_counter()
-    if choice.tokens is None and choice.evicted == 0:
-        return Compressed(cache, None, layout.ids, {"prefill": prefilled - begun})
     with torch.inference_mode():
-        critic = Critic(selector, _budget(choice), choice.method)
-        plan = critic.plan(layout, Signals.of(cache, probe))
+        signals = Signals.of(cache, probe)
+        if needs == "gradient":
+            signals = replace(signals, gradient=key_gradients(model, layout, cache))
+        budget = Budget(ratio=choice.evicted) if choice.tokens is None else Budget(tokens=choice.tokens)
+        critic = Critic(selector, budget, choice.method)
+        plan = critic.plan(layout, signals)
         scored = time.perf_counter()
         kept = critic.apply(cache, plan)
         if choice.int8:
@@ -101,5 +127,31 @@ def compressed(
     return Compressed(kept, plan, layout.ids, seconds)
 
 
-def _budget(choice: KVChoice) -> Budget:
-    return Budget(ratio=choice.evicted) if choice.tokens is None else Budget(tokens=choice.tokens)
+def _reread(
+    model: PreTrainedModel, layout: PromptLayout, choice: KVChoice, tokenizer: PreTrainedTokenizerBase
+) -> Compressed:
+    begun = time.perf_counter()
+    keep = choice.tokens or round(len(layout) * (1 - choice.evicted))
+    short, plan = shortened(tokenizer, layout, keep)
+    scored = time.perf_counter()
+    cache = DynamicCache(config=model.config)
+    read(model, short, cache)
+    return Compressed(
+        cache,
+        plan,
+        short.ids,
+        {"score": scored - begun, "prefill": time.perf_counter() - scored, "evict": 0.0},
+    )
+
+
+def _settled(model: PreTrainedModel, layout: PromptLayout, choice: KVChoice) -> KVChoice:
+    """``auto`` as what it comes to for this prompt on this machine."""
+    if choice.method != AUTO:
+        return choice
+    config = model.config.get_text_config(decoder=True)
+    dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    position_bytes = 2 * config.num_hidden_layers * heads * dim * model.dtype.itemsize
+    start = max(choice.start, START)
+    settled = automatic(len(layout), position_bytes, free_memory(model.device), start)
+    return replace(settled, int8=choice.int8, every=choice.every)

@@ -34,7 +34,9 @@ class Critic:
         length = signals.length
         after = length - layout.context_end
         if after < 1:
-            raise ModelError("nothing of the question is in the cache yet: read the prompt further before planning")
+            raise ModelError(
+                "nothing of the question is in the cache yet: read the prompt further before planning"
+            )
         keep = self._keep(layout, signals, after)
         importance = self.selector.select(layout, signals, keep)
         indices = []
@@ -45,6 +47,7 @@ class Critic:
         return KeepPlan(
             self.name or type(self.selector).__name__.lower(),
             length,
+            keep,
             tuple(layer.index for layer in signals.layers),
             tuple(indices),
             _sentences(layout, importance, indices, length),
@@ -79,14 +82,20 @@ def together(plans: Sequence[KeepPlan], lengths: Sequence[int]) -> KeepPlan:
             real = plan.indices[number]
             missing = min(kept, length) - real.shape[-1]
             if missing > 0:
-                raise ModelError("plan every row of a batch with the same number of kept tokens (Budget(tokens=...))")
+                raise ModelError(
+                    "plan every row of a batch with the same number of kept tokens (Budget(tokens=...))"
+                )
             pads = width - length
             # the mask's last ``kept`` places decide what is hidden: pads among them must stay in front
             front = torch.arange(width - kept, width - kept + kept - min(kept, length), device=real.device)
-            rows.append(torch.cat([front.expand(*real.shape[:2], -1), real[..., -min(kept, length) :] + pads], dim=-1))
+            rows.append(
+                torch.cat([front.expand(*real.shape[:2], -1), real[..., -min(kept, length) :] + pads], dim=-1)
+            )
         layers.append(torch.cat(rows))
     first = plans[0]
-    return KeepPlan(first.method, width, first.layers, tuple(layers), first.sentences, first.bytes_per_position)
+    return KeepPlan(
+        first.method, width, kept, first.layers, tuple(layers), first.sentences, first.bytes_per_position
+    )
 
 
 def _sentences(

@@ -8,7 +8,8 @@ the rotary positions they were made with.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import Cache, DynamicCache
@@ -22,12 +23,20 @@ if TYPE_CHECKING:
 _GROUP = 64  # tokens that share one scale of a key channel, values that share one scale
 
 
+def held_layers(cache: Cache) -> list[Any]:
+    """The cache's layers. transformers types them as a union of which only layers with keys and values occur here."""
+    return list(cache.layers)
+
+
 class EvictedLayer(DynamicLayer):
     """Keys and values [batch, kv heads, held, head dim] of a prompt from which ``missing`` positions were taken.
 
     ``positions`` [batch, kv heads, held] are the logical positions of what is held when the layer is made; what is
     added later follows the logical length.
     """
+
+    keys: torch.Tensor  # type: ignore[assignment]  # never None here
+    values: torch.Tensor  # type: ignore[assignment]
 
     def __init__(
         self, keys: torch.Tensor, values: torch.Tensor, positions: torch.Tensor, missing: int
@@ -58,6 +67,16 @@ class EvictedLayer(DynamicLayer):
             return self.positions[..., : self.held]
         added = torch.arange(known + self.missing, self.held + self.missing, device=self.positions.device)
         return torch.cat([self.positions, added.expand(*self.positions.shape[:2], -1)], dim=-1)
+
+    def take(self, places: torch.Tensor) -> None:
+        """Keep only the physical ``places`` [batch, kv heads, kept], ascending."""
+        logical = self.get_seq_length()
+        positions = self.all_positions().gather(2, places)
+        wide = places[..., None].expand(-1, -1, -1, self.keys.shape[-1])
+        self.keys, self.values = self.keys.gather(2, wide), self.values.gather(2, wide)
+        self.positions = positions
+        self.missing = logical - places.shape[-1]
+        self._gap = self.held - _tail(positions, logical)
 
     def crop(self, tokens_to_remove: int) -> None:
         removed = abs(tokens_to_remove)
@@ -101,8 +120,8 @@ def evict(cache: Cache, plan: KeepPlan) -> EvictedCache:
             f"the plan is for {plan.length} tokens, the cache has {length}: make the plan from this cache"
         )
     chosen = dict(zip(plan.layers, plan.indices, strict=True))
-    layers: list[DynamicLayer] = []
-    for index, layer in enumerate(cache.layers):
+    layers: list[Any] = []
+    for index, layer in enumerate(held_layers(cache)):
         if index not in chosen:
             layers.append(_copied(layer))
             continue
@@ -119,7 +138,7 @@ def evict(cache: Cache, plan: KeepPlan) -> EvictedCache:
 def cropped(cache: Cache, length: int) -> Cache:
     """A cache with the first ``length`` tokens of ``cache``. Nothing is copied until one of them grows."""
     other = DynamicCache()
-    other.layers = [_copied(layer) for layer in cache.layers]
+    other.layers = [_copied(layer) for layer in held_layers(cache)]
     if cache.get_seq_length() > length:
         other.crop(length - cache.get_seq_length())
     return other
@@ -133,10 +152,12 @@ def compacted(cache: EvictedCache, inverse_frequencies: torch.Tensor) -> Evicted
     """
     from ragpool.kvcache.signals import rotate
 
-    layers: list[DynamicLayer] = []
-    for layer in cache.layers:
+    layers: list[Any] = []
+    for layer in held_layers(cache):
         if not isinstance(layer, EvictedLayer):
-            raise ModelError("a cache with sliding-window layers cannot be compacted; shorten the context instead")
+            raise ModelError(
+                "a cache with sliding-window layers cannot be compacted; shorten the context instead"
+            )
         positions = layer.all_positions()
         fresh = torch.arange(layer.held, device=positions.device).expand_as(positions)
         turn = (fresh - positions).float()[..., None] * inverse_frequencies.float()
@@ -204,16 +225,22 @@ class Int8Layer(EvictedLayer):
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         self._map(lambda tensor: tensor[beam_idx.to(tensor.device)])
 
-    def _map(self, change: object) -> None:
+    def take(self, places: torch.Tensor) -> None:
+        raise ModelError(
+            "an 8-bit cache cannot be compressed further; leave int8 off when compressing while decoding"
+        )
+
+    def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
         for name in ("_keys", "_key_scales", "_values", "_value_scales", "keys", "values", "positions"):
-            setattr(self, name, change(getattr(self, name)))  # type: ignore[operator]
+            setattr(self, name, change(getattr(self, name)))
 
 
 def quantised(cache: EvictedCache) -> EvictedCache:
     """The cache in 8 bits. Sliding-window layers stay as they are."""
     return EvictedCache(
         layers=[
-            Int8Layer(layer) if type(layer) is EvictedLayer else _copied(layer) for layer in cache.layers
+            Int8Layer(layer) if type(layer) is EvictedLayer else _copied(layer)
+            for layer in held_layers(cache)
         ]
     )
 
@@ -235,7 +262,7 @@ def _pack_values(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (values / scales.to(values.dtype)).round().clamp(-127, 127).to(torch.int8), scales
 
 
-def _copied(layer: DynamicLayer) -> DynamicLayer:
+def _copied(layer: Any) -> Any:
     """A layer that shares its tensors: every change of a layer makes new ones, so neither sees the other's."""
     other = object.__new__(type(layer))
     other.__dict__.update(layer.__dict__)

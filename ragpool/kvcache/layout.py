@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ragpool.errors import ModelError
@@ -21,7 +22,9 @@ _MARKER = re.compile(r"^<<<(?P<nonce>\S+) (?P<number>\d+|end)>>>[^\S\n]*\n?", re
 _TITLE = re.compile(r"[^\n]{1,120}?: ")
 _QUESTION = re.compile(r"^Question: [^\n]*", re.MULTILINE)
 # a stop and space, then something that can open a sentence; an initial or a short title does not end one
-_END = re.compile(r"(?<!\b[A-Z])(?<!\bMr)(?<!\bDr)(?<!\bSt)(?<!\bMrs)(?<!\bNo)[.!?。][\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9])|\n+")
+_END = re.compile(
+    r"(?<!\b[A-Z])(?<!\bMr)(?<!\bDr)(?<!\bSt)(?<!\bMrs)(?<!\bNo)[.!?。][\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9])|\n+"
+)
 
 
 class Kind(StrEnum):
@@ -63,7 +66,9 @@ class PromptLayout:
         Raises ModelError when the tokenizer cannot say where its tokens stand (a slow one).
         """
         if not getattr(tokenizer, "is_fast", False):
-            raise ModelError("KV-cache compression needs a fast tokenizer (one with offsets); set the method to off")
+            raise ModelError(
+                "KV-cache compression needs a fast tokenizer (one with offsets); set the method to off"
+            )
         text = "".join(piece.text for piece in pieces)
         begin = tokenizer.bos_token
         encoded = tokenizer(
@@ -142,9 +147,13 @@ class PromptLayout:
 
     def title_of(self, passage: int | None) -> str:
         """The title of a passage as it stands in the prompt, without its colon."""
-        return "".join(
-            piece.text for piece in self.pieces if piece.kind is Kind.TITLE and piece.passage == passage
-        ).strip().rstrip(":")
+        return (
+            "".join(
+                piece.text for piece in self.pieces if piece.kind is Kind.TITLE and piece.passage == passage
+            )
+            .strip()
+            .rstrip(":")
+        )
 
     @property
     def key(self) -> str:
@@ -172,10 +181,11 @@ def _marked(text: str) -> Iterator[Piece]:
     if markers:
         nonce = markers[-1]["nonce"]
         markers = [m for m in markers if m["nonce"] == nonce]
-    if len(markers) < 2 or markers[-1]["number"] != "end":
+    numbers = [m["number"] for m in markers]
+    if len(markers) < 2 or numbers[-1] != "end" or "end" in numbers[:-1]:
         return
     yield Piece(Kind.INSTRUCTION, text[: markers[0].start()])
-    for marker, following in zip(markers, markers[1:], strict=False):
+    for marker, following in pairwise(markers):
         number = int(marker["number"])
         yield Piece(Kind.MARKER, marker[0], number)
         body = text[marker.end() : following.start()]

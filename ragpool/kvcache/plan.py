@@ -27,22 +27,19 @@ class KeptSentence:
 
 @dataclass(frozen=True)
 class KeepPlan:
-    """Cache positions to keep. ``indices[i]`` [batch, kv heads, kept], ascending, belong to layer ``layers[i]``.
+    """What is kept of a prompt of ``length`` tokens: ``kept`` cache positions in each head.
 
-    Every head of every layer keeps the same number; which ones may differ.
+    ``indices[i]`` [batch, kv heads, kept], ascending, belong to layer ``layers[i]``; heads may differ in which they
+    keep, not in how many. A plan that shortens the text itself (reprefill) has none.
     """
 
     method: str
     length: int
+    kept: int
     layers: tuple[int, ...]
     indices: tuple[torch.Tensor, ...]
     sentences: tuple[KeptSentence, ...] = ()
     bytes_per_position: int = 0
-
-    @property
-    def kept(self) -> int:
-        """Positions kept in each head."""
-        return int(self.indices[0].shape[-1])
 
     @property
     def ratio(self) -> float:

@@ -88,7 +88,8 @@ class KeyDiff(PerLayer):
 
     def score(self, layer: LayerSignals, layout: PromptLayout, signals: Signals) -> torch.Tensor:
         keys = functional.normalize(layer.keys.float(), dim=-1)
-        return -functional.cosine_similarity(keys, keys.mean(dim=1, keepdim=True), dim=-1)
+        anchor = functional.normalize(keys.mean(dim=1, keepdim=True), dim=-1)
+        return -(keys * anchor).sum(dim=-1)
 
 
 @dataclass(frozen=True)

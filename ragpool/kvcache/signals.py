@@ -6,29 +6,46 @@ keys afterwards: ``output_attentions`` would need the eager attention and hold e
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from ragpool.errors import ModelError
 
 if TYPE_CHECKING:
-    from transformers import Cache, PreTrainedModel
+    from transformers import Cache, PretrainedConfig, PreTrainedModel
 
 _CHUNK = 512  # queries whose attention is in memory at one time
+
+
+_FIELDS = (
+    "model_type",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "vocab_size",
+    "max_position_embeddings",
+    "rope_parameters",
+)
 
 
 class Probe:
     """Queries that hooks collected: layer -> [batch, heads, tokens, head dim], rotated as the model rotates them.
 
+    They are those of the ``last`` tokens read so far, in one forward pass or several (None: of every token).
     ``angles`` are the cosines and sines of the same tokens, each [batch, tokens, head dim].
     """
 
-    def __init__(self, last: int | None) -> None:
+    def __init__(self, last: int | None, fingerprint: str) -> None:
         self.last = last
+        self.fingerprint = fingerprint
         self.queries: dict[int, torch.Tensor] = {}
         self.angles: tuple[torch.Tensor, torch.Tensor] | None = None
         self.scaling: dict[int, float] = {}
@@ -43,21 +60,34 @@ class Probe:
         norm = getattr(module, "q_norm", None)  # Qwen3 and Gemma 3
         if norm is not None:
             queries = norm(queries)
-        layer = int(module.layer_idx)
         queries = rotate(queries.transpose(1, 2), cos, sin)
-        earlier = self.queries.get(layer)
-        # a prompt may be read in several passes; without a limit all of its queries are wanted
-        if self.last is None and earlier is not None:
-            queries = torch.cat([earlier, queries], dim=2)
+        layer = int(module.layer_idx)
+        if not self.queries or layer == min(self.queries):
+            self.angles = (cos, sin) if self.angles is None else self._joined(self.angles, (cos, sin))
+        if layer in self.queries:
+            queries = self._last(torch.cat([self.queries[layer], queries], dim=2), 2)
         self.queries[layer] = queries
-        self.angles = (cos, sin)
         self.scaling[layer] = float(module.scaling)
         self.softcap[layer] = getattr(module, "attn_logit_softcapping", None)
+
+    def _joined(
+        self, earlier: tuple[torch.Tensor, torch.Tensor], later: tuple[torch.Tensor, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        cos, sin = (self._last(torch.cat(pair, dim=1), 1) for pair in zip(earlier, later, strict=True))
+        return cos, sin
+
+    def _last(self, tensor: torch.Tensor, dim: int) -> torch.Tensor:
+        length = tensor.shape[dim]
+        return (
+            tensor
+            if self.last is None
+            else tensor.narrow(dim, max(length - self.last, 0), min(length, self.last))
+        )
 
 
 @contextmanager
 def probed(model: PreTrainedModel, last: int | None) -> Iterator[Probe]:
-    """Collect the queries of the ``last`` tokens of each forward pass (None: of all tokens) inside the block.
+    """Collect the queries of the ``last`` tokens (None: of all) that the model reads inside the block.
 
     Raises ModelError when the model's attention has no query projection of the usual form.
     """
@@ -67,7 +97,7 @@ def probed(model: PreTrainedModel, last: int | None) -> Iterator[Probe]:
             f"the attention of {type(model).__name__} has no q_proj: KV-cache compression does not know this family; "
             "set the method to off"
         )
-    probe = Probe(last)
+    probe = Probe(last, fingerprint(model.config))
 
     def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         hidden = kwargs.get("hidden_states", args[0] if args else None)
@@ -80,6 +110,13 @@ def probed(model: PreTrainedModel, last: int | None) -> Iterator[Probe]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def fingerprint(config: PretrainedConfig) -> str:
+    """12 hex digits over the shape of a model: fine-tuned copies of one base share it, and largely their heads."""
+    text = config.get_text_config(decoder=True)
+    shape: dict[str, Any] = {name: getattr(text, name, None) for name in _FIELDS}
+    return hashlib.sha256(json.dumps(shape, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -138,12 +175,13 @@ class Signals:
     """What is known about one prompt of ``length`` cached tokens: the layers that can be compressed.
 
     The window (tokens with queries) is the last ``window`` of them. ``angles``: cos and sin [window, head dim].
-    ``gradient``: per layer |d loss / d key * key| summed over the head dimension, [kv heads, length]; only when asked for.
+    ``fingerprint`` is that of the model's shape. ``gradient``: per layer |d loss / d key * key| summed over the head dimension, [kv heads, length]; only when asked for.
     """
 
     length: int
     window: int
     layers: tuple[LayerSignals, ...]
+    fingerprint: str = ""
     angles: tuple[torch.Tensor, torch.Tensor] | None = None
     gradient: tuple[torch.Tensor, ...] | None = None
 
@@ -155,7 +193,7 @@ class Signals:
         """
         layers = []
         for index, queries in sorted(probe.queries.items()):
-            held = cache.layers[index]
+            held = cast(Any, cache.layers)[index]
             if getattr(held, "is_sliding", False):
                 continue
             keys, values = held.keys, held.values
@@ -173,10 +211,12 @@ class Signals:
                 )
             )
         if not layers:
-            raise ModelError("every layer of this model has a sliding window: there is nothing to compress; use off")
+            raise ModelError(
+                "every layer of this model has a sliding window: there is nothing to compress; use off"
+            )
         window = layers[0].queries.shape[1]
         angles = None
         if probe.angles is not None:
             cos, sin = probe.angles
             angles = (cos[min(row, len(cos) - 1), -window:], sin[min(row, len(sin) - 1), -window:])
-        return cls(layers[0].keys.shape[1], window, tuple(layers), angles)
+        return cls(layers[0].keys.shape[1], window, tuple(layers), probe.fingerprint, angles)

@@ -1,0 +1,90 @@
+"""Retrieval heads: the few attention heads by which a model finds what a question asks for.
+
+A table is made once for a model (``ragpool train heads``), and found again by the fingerprint of the model's shape.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+
+from ragpool.errors import ModelError
+from ragpool.kvcache.layout import PromptLayout
+from ragpool.kvcache.signals import Signals
+
+DOZEN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class HeadTable:
+    """The heads (layer, query head), best first, of the models with this ``fingerprint``."""
+
+    model: str
+    fingerprint: str
+    heads: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def read(cls, path: Path) -> HeadTable:
+        """Raises ModelError when the file is no head table."""
+        try:
+            return cls._from(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"{path} is no table of heads ({type(error).__name__}); make one with 'ragpool train heads'"
+            ) from error
+
+    @classmethod
+    def shipped(cls, fingerprint: str) -> HeadTable | None:
+        """The table that comes with ragpool for a model of this shape; None when there is none."""
+        folder = resources.files("ragpool.weights") / "heads"
+        if not folder.is_dir():
+            return None
+        for file in folder.iterdir():
+            if file.name.endswith(".json"):
+                table = cls._from(file.read_text(encoding="utf-8"))
+                if table.fingerprint == fingerprint:
+                    return table
+        return None
+
+    @classmethod
+    def _from(cls, text: str) -> HeadTable:
+        row = json.loads(text)
+        return cls(row["model"], row["fingerprint"], tuple((int(a), int(b)) for a, b in row["heads"]))
+
+
+def middle(signals: Signals) -> tuple[tuple[int, int], ...]:
+    """Without a table: the heads of the middle third of the layers, where retrieval heads mostly are."""
+    layers = signals.layers
+    third = max(len(layers) // 3, 1)
+    chosen = layers[third : 2 * third] or layers
+    return tuple((layer.index, head) for layer in chosen for head in range(layer.queries.shape[0]))
+
+
+def sentence_attention(
+    layout: PromptLayout, signals: Signals, heads: Sequence[tuple[int, int]]
+) -> torch.Tensor:
+    """How the question's tokens attend to each sentence in each head: [heads, sentences], each row summing to 1.
+
+    A token of the question counts for a sentence by the sentence's most attended token: what retrieves is a peak,
+    and sums favour long sentences.
+    """
+    first = layout.question[0] - (signals.length - signals.window)
+    last = min(layout.question[1], signals.length) - (signals.length - signals.window)
+    spans = [layout.spans[i] for i in layout.sentences]
+    by_layer = {layer.index: layer for layer in signals.layers}
+    computed: dict[int, torch.Tensor] = {}
+    rows = []
+    for index, head in heads:
+        if index not in computed:
+            computed[index] = by_layer[index].attention(first, last).flatten(0, 1)
+        peaks = torch.stack(
+            [computed[index][head, :, start:end].amax(dim=-1) for start, end in spans], dim=-1
+        )
+        rows.append(peaks.mean(dim=0))
+    scores = torch.stack(rows)
+    return scores / scores.sum(dim=-1, keepdim=True).clamp(min=1e-12)
