@@ -43,6 +43,7 @@ class ModelSettings(_Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: float32 on a CPU, else bfloat16
     threads: int | None = Field(None, ge=1)  # CPU threads of the local models; None leaves torch's choice
     prefix_memory: int = Field(512, ge=0)  # MB in which a local model keeps prompts that it has read; 0: none
+    prefix_folder: Path | None = None  # where long prompts are kept on disk; None: nowhere
     allow_download: bool = False  # a hub name may be fetched over the network
     weights: Path | None = (
         None  # your own plan/, reader/ and judge/ folders (ragpool train); None: the shipped ones

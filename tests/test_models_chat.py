@@ -299,7 +299,7 @@ def test_status_decides_what_is_transient(server: Server, status: int, code: str
 
 
 def test_timeouts_and_refused_connections_are_transient(server: Server) -> None:
-    server.delay = 0.3
+    server.delay = 1.0  # long enough on a busy machine too
     slow = load_chat(ModelSettings(chat=f"openai:m@{server.url}", timeout=0.05))
     with pytest.raises(Exception, match=r"(?i)timed out") as caught:
         slow.invoke("x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import DynamicCache, MistralConfig, MistralForCausalLM
 
-from ragpool.models import LocalModel, local
-from ragpool.models.prefix import SHORTEST, PrefixCache
+from ragpool.models import LocalChat, LocalModel, load_chat, local, prefix_files
+from ragpool.models.prefix import SHORTEST, PrefixCache, plain_layers
+from ragpool.models.prefix_files import PrefixFiles
 from ragpool.plan import adapter_folder
 from ragpool.settings import ModelSettings
 
@@ -173,10 +175,105 @@ def test_find_gives_the_longest_common_prefix(prompts: list[list[int]]) -> None:
         for k, v in found.layers:
             assert torch.equal(k, keys[..., : found.tokens, :])
             assert torch.equal(v, keys[..., : found.tokens, :] + 1)
-        cache.put(ids, "", filled, torch.zeros(3))
+        cache.put(ids, "", plain_layers(filled), torch.zeros(3))
         assert cache.find(ids, "other").tokens == 0
         if len(ids) >= SHORTEST:
             assert cache.find(ids, "").tokens == len(ids)
+
+
+# ---- on disk
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files for prompts as short as the tiny model's."""
+    for name, tokens in (("OPENING", 24), ("SHORTEST", 48), ("_NEWS", 16)):
+        monkeypatch.setattr(prefix_files, name, tokens)
+
+
+def load(folder: Path) -> LocalModel:
+    return LocalModel.load(str(folder), ModelSettings())
+
+
+@pytest.mark.usefixtures("short")
+def test_the_next_process_goes_on_warm(folder: Path, tmp_path: Path) -> None:
+    for passages in (1, 3):
+        load(folder).complete(prompt(passages), prefix_folder=tmp_path)
+    (file,) = tmp_path.iterdir()
+    written = file.stat().st_mtime_ns
+    for question in (0, 1):
+        warm, cold = load(folder), load(folder)
+        completion = warm.complete(prompt(3, question), prefix_folder=tmp_path)
+        fresh = cold.complete(prompt(3, question))
+        assert completion.text == fresh.text
+        assert completion.logprob == pytest.approx(fresh.logprob, abs=0.02)  # float16
+        assert completion.reused_tokens > len(prompt(3)) - len(QUESTIONS[0]) - 8
+        warm.complete(prompt(3, question) + "?", prefix_folder=tmp_path)  # too little new to write
+    keys = tiny.LAYERS * 2 * tiny.KV_HEADS * (tiny.WIDTH // tiny.HEADS) * 2
+    assert keys * 100 < file.stat().st_size < keys * 256 + 4096
+    assert file.stat().st_mtime_ns >= written
+    assert [f.suffix for f in tmp_path.iterdir()] == [".prefix"]
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "foreign", "text"])
+def test_a_file_that_cannot_be_used_is_ignored_and_said(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    expected = load(folder).complete(prompt(3), prefix_folder=tmp_path / "files")
+    (file,) = (tmp_path / "files").iterdir()
+    data = bytearray(file.read_bytes())
+    if damage == "foreign":  # a sound file of another model, under this one's name
+        other = load(tiny.save(tmp_path / "other", seed=5))
+        other.complete(prompt(3), prefix_folder=tmp_path / "theirs")
+        (theirs,) = (tmp_path / "theirs").iterdir()
+        assert theirs.name != file.name
+        data = bytearray(theirs.read_bytes())
+    elif damage == "flipped":
+        data[len(data) // 2] ^= 1
+    else:
+        data = {"cut": data[:-5], "empty": bytearray(), "text": bytearray(b"x" * 100)}[damage]
+    file.write_bytes(data)
+    with caplog.at_level("WARNING", logger="ragpool"):
+        completion = load(folder).complete(prompt(3), prefix_folder=tmp_path / "files")
+    assert completion == expected
+    assert completion.reused_tokens == 0
+    (record,) = caplog.records
+    assert ("another model" if damage == "foreign" else "damaged") in record.getMessage()
+    assert (
+        load(folder).complete(prompt(3), prefix_folder=tmp_path / "files").reused_tokens > 0
+    )  # written again
+
+
+@pytest.mark.usefixtures("short")
+def test_a_folder_that_cannot_be_written_is_said(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    occupied = tmp_path / "file"
+    occupied.write_text("no folder")
+    with caplog.at_level("WARNING", logger="ragpool"):
+        completion = load(folder).complete(prompt(3), prefix_folder=occupied)
+    assert completion == load(folder).complete(prompt(3))
+    assert "could not be written" in caplog.text
+
+
+@pytest.mark.usefixtures("short")
+def test_the_folder_keeps_to_its_bytes(tmp_path: Path) -> None:
+    files = PrefixFiles(tmp_path, "m@0", limit=33_000)
+    layers = [(torch.ones(1, 2, 60, 16), torch.ones(1, 2, 60, 16))] * 2
+    for number in range(6):
+        ids = [number] * 60
+        files.save(ids, "", layers)
+        os.utime(files.file(ids, ""), (number + 1, number + 1))
+    kept = [number for number in range(6) if files.load([number] * 60, "") is not None]
+    assert kept == [4, 5]
+    assert files.load([5] * 60, "reader@0") is None
+
+
+def test_load_chat_hands_the_folder_on(folder: Path, tmp_path: Path) -> None:
+    chat = load_chat(ModelSettings(chat=str(folder), prefix_folder=tmp_path))
+    assert isinstance(chat, LocalChat)
+    assert chat.prefix_folder == tmp_path
 
 
 # ---- which layers adapters leave alone

@@ -65,7 +65,7 @@ def load_chat(settings: ModelSettings) -> BaseChatModel:
         return open_remote(settings.chat, settings)
     from ragpool.models.chat import LocalChat
 
-    return LocalChat(local=local, temperature=settings.temperature)
+    return LocalChat(local=local, temperature=settings.temperature, prefix_folder=settings.prefix_folder)
 
 
 def local_model(settings: ModelSettings) -> LocalModel | None:

@@ -35,6 +35,10 @@ class Adapters:
             loaded = ", ".join(sorted(self.versions)) or "none"
             raise ModelError(f"no adapter {name!r} is loaded (loaded: {loaded}); call load_adapter first")
 
+    def version(self, name: str | None) -> str:
+        """``name@12 hex digits`` of a loaded adapter; empty for the base model."""
+        return "" if name is None else self.versions[name]
+
     def load(self, name: str, folder: Path) -> None:
         """Read an adapter's files into the base model's layers, without using it yet."""
         if not name.isidentifier():  # it becomes part of the layers' names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -48,6 +49,7 @@ class LocalChat(BaseChatModel):
     adapter: str | None = None
     logprobs: bool = False  # of each token, in response_metadata["logprobs"] as OpenAI writes them
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    prefix_folder: Path | None = None  # long prompts are kept there, for the next process
     timeout: float | None = Field(default=None, gt=0)  # seconds of one reply; checked between two tokens
     streaming: bool | None = None
     # accepted because every LangChain chat model takes them; there is nothing to retry and nobody to log in to
@@ -149,6 +151,7 @@ class LocalChat(BaseChatModel):
             stop=self.stop if stop is None else stop,
             temperature=options.get("temperature", self.temperature),
             seed=options.get("seed", self.seed),
+            prefix_folder=self.prefix_folder,
             top_logprobs=(top or 0) if top or options.get("logprobs", self.logprobs) else None,
         )
 

@@ -15,7 +15,8 @@ from ragpool.models.batch import Row, common_prefix, decode, groups
 from ragpool.models.decoding import Completion, Generation, Sampler, TextStream, Transcript
 from ragpool.models.folder import end_tokens, read_folder
 from ragpool.models.gguf import cache_root, read_gguf, unpacked
-from ragpool.models.prefix import PrefixCache, filled
+from ragpool.models.prefix import PrefixCache, filled, plain_layers
+from ragpool.models.prefix_files import PrefixFiles
 from ragpool.models.request import Options, Request
 from ragpool.models.resolve import Kind, fetch, resolve
 from ragpool.models.runtime import (
@@ -64,6 +65,7 @@ class LocalModel:
         self._lock = threading.RLock()
         self._ends = end_tokens(model, tokenizer)
         self.prefixes = PrefixCache(prefix_memory * 2**20)
+        self._files: dict[Path, PrefixFiles] = {}
 
     @classmethod
     @paused_collection()
@@ -229,17 +231,22 @@ class LocalModel:
         import torch
 
         transcript, adapter = row.transcript, request.adapter
-        logits, cache, transcript.reused_tokens = yield from self._prefill(row.ids, adapter)
+        files = self._prefix_files(request.prefix_folder)
+        logits, cache, transcript.reused_tokens = yield from self._prefill(row.ids, adapter, files)
+        read = plain_layers(cache)  # as they are now: decoding puts longer ones in their place
         while True:
             pick = row.sampler.pick(logits)
             if piece := transcript.add(pick):
                 yield piece
             if transcript.finish_reason is not None:
-                return self._completion(row, request)
+                break
             logits = self._forward(torch.tensor([[pick.token]]), adapter=adapter, cache=cache)[0, -1]
+        if files is not None and read is not None:
+            files.save(row.ids, self._adapters.version(adapter), read)
+        return self._completion(row, request)
 
     def _prefill(
-        self, ids: list[int], adapter: str | None
+        self, ids: list[int], adapter: str | None, files: PrefixFiles | None = None
     ) -> Generator[str, None, tuple[torch.Tensor, Cache, int]]:
         """Read the prompt, block by block, from where a known prefix ends.
 
@@ -249,10 +256,15 @@ class LocalModel:
         import torch
         from transformers import DynamicCache
 
-        version = "" if adapter is None else self._adapters.versions[adapter]
+        version = self._adapters.version(adapter)
         cache: Cache = DynamicCache(config=self._model.config)
         with self._lock:
             known = self.prefixes.find(ids, version)
+            if not known.tokens and files is not None and (kept := files.load(ids, version)) is not None:
+                like = {"device": self.device, "dtype": self._model.dtype}
+                layers = [(keys.to(**like), values.to(**like)) for keys, values in kept[1]]
+                self.prefixes.put(kept[0], version, layers, None)
+                known = self.prefixes.find(ids, version)
         if known.tokens:
             cache = filled(cache, known.layers)
         if known.logits is not None:
@@ -263,8 +275,15 @@ class LocalModel:
             block = torch.tensor([ids[start : start + BLOCK]])
             logits = self._forward(block, adapter=adapter, cache=cache, logits_to_keep=1)[0, -1]
         with self._lock:
-            self.prefixes.put(ids, version, cache, logits)
+            self.prefixes.put(ids, version, plain_layers(cache), logits)
         return logits, cache, known.tokens
+
+    def _prefix_files(self, folder: Path | None) -> PrefixFiles | None:
+        """The files in ``folder``; one object for each, which remembers what it has written."""
+        if folder is None:
+            return None
+        with self._lock:
+            return self._files.setdefault(folder, PrefixFiles(folder, self.version))
 
     def _decode_group(self, group: list[Row], request: Request) -> None:
         from transformers import DynamicCache

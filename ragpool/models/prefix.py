@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import Cache
 
+    Layers = Sequence[tuple[torch.Tensor, torch.Tensor]]
+
 SHORTEST = 32  # tokens: to read fewer again costs less than to keep them
 _REPLACED = 0.75  # an entry that shares so much of itself with a newer one gives way to it
 
@@ -22,7 +24,7 @@ class Prefix:
     follows the last token where the whole prompt is known.
     """
 
-    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
+    layers: Layers = ()
     tokens: int = 0
     logits: torch.Tensor | None = None
 
@@ -31,8 +33,8 @@ class Prefix:
 class _Entry:
     ids: torch.Tensor
     adapter: str
-    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
-    logits: torch.Tensor
+    layers: Layers
+    logits: torch.Tensor | None
     bytes: int
 
 
@@ -56,36 +58,36 @@ class PrefixCache:
         import torch
 
         wanted = torch.tensor(ids)
-        shared = [(_common(e.ids, wanted), e) for e in self._entries if e.adapter == adapter]
+        shared = [(common(e.ids, wanted), e) for e in self._entries if e.adapter == adapter]
         tokens, best = max(shared, key=lambda pair: pair[0], default=(0, None))
         if best is None or tokens < SHORTEST:
             return Prefix()
         self._entries.remove(best)
         self._entries.append(best)
         if tokens == len(ids):
-            if len(best.ids) == tokens:
+            if len(best.ids) == tokens and best.logits is not None:
                 return Prefix(best.layers, tokens, best.logits)
             tokens -= 1  # the last token is read again for its logits
         cut = tuple((keys[..., :tokens, :], values[..., :tokens, :]) for keys, values in best.layers)
         return Prefix(cut, tokens)
 
-    def put(self, ids: Sequence[int], adapter: str, cache: Cache, logits: torch.Tensor) -> None:
-        """Keep a prompt that was read: its cache as it is now, and the logits [vocabulary] after it.
+    def put(
+        self, ids: Sequence[int], adapter: str, layers: Layers | None, logits: torch.Tensor | None
+    ) -> None:
+        """Keep a prompt that was read: what ``plain_layers`` gives for its cache, and the logits [vocabulary] after it.
 
-        Entries that are nearly the beginning of it make room. What does not fit, and caches that cannot be cut
-        at any token (sliding windows, evicted ones), are not kept.
+        Entries that are nearly the beginning of it make room. What does not fit is not kept.
         """
         import torch
 
-        layers = plain_layers(cache)
         if layers is None or len(ids) < SHORTEST:
             return
-        size = sum(keys.nbytes + values.nbytes for keys, values in layers) + logits.nbytes
+        size = sum(keys.nbytes + values.nbytes for keys, values in layers)
         if size > self.limit:
             return
         entry = _Entry(torch.tensor(ids), adapter, layers, logits, size)
         for old in list(self._entries):
-            if old.adapter == adapter and _common(old.ids, entry.ids) >= _REPLACED * len(old.ids):
+            if old.adapter == adapter and common(old.ids, entry.ids) >= _REPLACED * len(old.ids):
                 self._drop(old)
         while self.bytes + size > self.limit:
             self._drop(self._entries[0])
@@ -102,17 +104,20 @@ class PrefixCache:
         self.bytes -= entry.bytes
 
 
-def plain_layers(cache: Cache) -> tuple[tuple[torch.Tensor, torch.Tensor], ...] | None:
-    """Keys and values of each layer, when every layer holds exactly one entry for each token."""
+def plain_layers(cache: Cache) -> Layers | None:
+    """Keys and values of each layer, when every layer holds exactly one entry for each token; else None.
+
+    Sliding windows and evicted caches forget tokens, so they cannot be cut at any place.
+    """
     from transformers.cache_utils import DynamicCache, DynamicLayer
 
     layers: list[Any] = cache.layers
-    # exactly these types: their relatives forget tokens, and cannot be cut at any place
+    # exactly these types: it is their relatives that forget
     plain = type(cache) is DynamicCache and all(type(x) is DynamicLayer and x.is_initialized for x in layers)
     return tuple((layer.keys, layer.values) for layer in layers) if plain else None
 
 
-def filled(cache: Cache, layers: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> Cache:
+def filled(cache: Cache, layers: Layers) -> Cache:
     """``cache``, new and empty, with the given keys and values in it, which are not copied."""
     empty: list[Any] = cache.layers
     for layer, (keys, values) in zip(empty, layers, strict=True):
@@ -121,7 +126,7 @@ def filled(cache: Cache, layers: Sequence[tuple[torch.Tensor, torch.Tensor]]) ->
     return cache
 
 
-def _common(one: torch.Tensor, other: torch.Tensor) -> int:
+def common(one: torch.Tensor, other: torch.Tensor) -> int:
     """How many tokens two prompts share at their beginning."""
     length = min(len(one), len(other))
     differing = (one[:length] != other[:length]).nonzero()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypedDict
 
 from ragpool.errors import SettingsError
@@ -18,6 +19,7 @@ class Options(TypedDict, total=False):
     temperature: float
     seed: int | None
     top_logprobs: int | None
+    prefix_folder: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,8 @@ class Request:
 
     adapter: the name of a loaded adapter; None is the base model. stop: strings that end the text and are not
     part of it. temperature: 0 is greedy. seed: the same one gives the same draws. top_logprobs: log-probabilities
-    of each token and of so many alternatives are kept; None keeps none.
+    of each token and of so many alternatives are kept; None keeps none. prefix_folder: a long prompt is kept there
+    after it was read, and found there by the next process.
 
     Raises SettingsError for values out of range.
     """
@@ -37,6 +40,7 @@ class Request:
     temperature: float = 0.0
     seed: int | None = None
     top_logprobs: int | None = None
+    prefix_folder: Path | None = None
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
