@@ -2,7 +2,8 @@
 
 SQLite (a file in the store folder) by default, PostgreSQL by URL. Reads and writes go through
 ``Database.read`` and ``Database.write``; on SQLite a write begins with BEGIN IMMEDIATE, since a deferred
-transaction that reads and then writes fails with "database is locked" as soon as two writers meet.
+transaction that reads and then writes fails with "database is locked" as soon as two writers meet. Writes of several
+threads of a process share a commit (``ragpool.groupcommit``).
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ragpool.errors import SchemaError, SettingsError, StoreError
+from ragpool.groupcommit import GroupCommit
 
 DATABASE_FILE = "ragpool.db"
 SCHEMA_HEAD = "0001"
 _BUSY_TIMEOUT_MS = 30_000
+_CONNECTIONS = 32  # to an SQLite file that stay open; as many again are opened when they are all in use
 _MIGRATING = threading.Lock()  # Alembic keeps the migration that runs in module globals
 
 metadata = sa.MetaData(
@@ -214,7 +217,7 @@ class Database:
                 place = place.set(drivername="postgresql+psycopg")
             if place.drivername.partition("+")[0] not in ("sqlite", "postgresql"):
                 raise sa.exc.ArgumentError("another database")
-            self.engine = sa.create_engine(place, pool_pre_ping=place.drivername != "sqlite")
+            self.engine = sa.create_engine(place, **_pool_options(place))
         except sa.exc.ArgumentError as error:
             raise SettingsError(
                 f"database_url {_scheme(url)!r}... is neither sqlite:///file nor postgresql://user:password@host/name"
@@ -226,6 +229,7 @@ class Database:
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         if self.is_sqlite:
             _configure_sqlite(self.engine)
+        self._group = GroupCommit(lambda: self.engine.connect().execution_options(ragpool_write=True))
         try:
             self._migrate()
         except (DBAPIError, StoreError) as error:
@@ -250,11 +254,14 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """A write transaction: committed when the block ends, rolled back when it raises."""
-        with self._reported(), self.engine.connect() as connection:
-            connection = connection.execution_options(ragpool_write=True)
-            with connection.begin():
-                yield connection
+        """A write transaction: committed when the block ends, rolled back when it raises. Never one in another."""
+        with self._reported():
+            if self.is_sqlite:
+                with self._group.write() as connection:
+                    yield connection
+            else:
+                with self.engine.begin() as connection:
+                    yield connection
 
     def insert_once(self, connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
         """Insert a row; False when a unique key of the table is taken and nothing was written."""
@@ -316,6 +323,14 @@ class Database:
 
 def _scheme(url: str | sa.URL) -> str:
     return str(url).partition(":")[0]  # the rest may hold a password
+
+
+def _pool_options(place: sa.URL) -> dict[str, Any]:
+    if place.drivername != "sqlite":
+        return {"pool_pre_ping": True}
+    if place.database in (None, "", ":memory:"):
+        return {}
+    return {"pool_size": _CONNECTIONS, "max_overflow": _CONNECTIONS}
 
 
 def _configure_sqlite(engine: sa.Engine) -> None:

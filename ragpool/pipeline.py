@@ -16,7 +16,18 @@ from dataclasses import dataclass, field, replace
 from ragpool.closing import SlotCloser
 from ragpool.distil import Distiller
 from ragpool.errors import ModelError, TransientModelError
-from ragpool.events import Answered, Event, Judged, Planned, Pooled, Refined, Retrieved, Started, Stopped, Token
+from ragpool.events import (
+    Answered,
+    Event,
+    Judged,
+    Planned,
+    Pooled,
+    Refined,
+    Retrieved,
+    Started,
+    Stopped,
+    Token,
+)
 from ragpool.feedback import Judge
 from ragpool.generate import Generator, Written, abstention
 from ragpool.index import Index
@@ -174,8 +185,8 @@ class _Run:
         for query in queries:
             hits = self._hits(number, query, frozenset(known))
             known.update(hit.passage.id for hit in hits)
+            yield Retrieved(number, query, hits)  # weighing sentences takes ten times as long: it comes after
             candidates += self._distilled(number, query, hits)
-            yield Retrieved(number, query, hits)
         usage = Usage(retrievals=len(queries))
         written = self.pool.add(number, queries, candidates, usage, time.monotonic() - begun)
         yield Pooled(number, written)
@@ -257,12 +268,16 @@ class _Run:
         admitted = self.pool.admitted
         if self.settings.method != "single":
             admitted = tuple(order(self.question, judgement.bindings, admitted, self.steps.distiller))
-        return pack(
+        packed = pack(
             admitted,
             max_passages=self.settings.generator.max_passages,
             budget=self.settings.generator.context_tokens,
             count=self.steps.count_tokens,
         )
+        if self.steps.generator.appends:
+            chosen = {e.passage_id for e in packed}
+            packed = [e for e in self.pool.admitted if e.passage_id in chosen]
+        return packed
 
 
 def evidence_of(hit: Hit, number: int, query: Query) -> Evidence:

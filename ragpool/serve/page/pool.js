@@ -131,13 +131,25 @@ function roundView(turn, round, openDocument, open) {
       ),
     ),
     round.evidence === null
-      ? h("p", { class: "muted working" }, "Searching")
+      ? h("ul", { class: "plain passages" }, round.hits.map((hit) => found(turn, hit)))
       : round.evidence.length
         ? h("ul", { class: "plain passages" }, round.evidence.map((e) => passage(turn, e, openDocument, open)))
         : h("p", { class: "muted" }, "Nothing new."),
     judged && !judged.sufficient && judged.gaps.length
       ? h("p", { class: "gap" }, h("strong", {}, "Missing: "), judged.gaps.map((g) => g.text).join("; "))
       : null,
+  );
+}
+
+/** A passage that was found a moment ago and is not read yet. */
+function found(turn, hit) {
+  const fresh = !turn.shown.has(hit.passage_id);
+  turn.shown.add(hit.passage_id);
+  return h(
+    "li",
+    { class: fresh ? "passage found fresh" : "passage found" },
+    h("span", { class: "title" }, hit.title || hit.document_id),
+    h("span", { class: "score", title: "score" }, hit.score.toFixed(3)),
   );
 }
 

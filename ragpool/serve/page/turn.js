@@ -6,10 +6,10 @@ export function newTurn(asked) {
     question: asked,
     runId: null,
     plan: [],
-    operation: "lookup",
+    planned: false,
     threshold: null,
     waiting: 0,
-    rounds: [], // {number, queries, evidence, judgement}
+    rounds: [], // {number, queries, hits, evidence, judgement}
     known: [], // evidence of earlier turns
     bindings: {}, // slot -> binding
     stopped: null,
@@ -26,7 +26,7 @@ export function newTurn(asked) {
 function round(turn, number) {
   let found = turn.rounds.find((r) => r.number === number);
   if (!found) {
-    found = { number, queries: [], evidence: null, judgement: null };
+    found = { number, queries: [], hits: [], evidence: null, judgement: null };
     turn.rounds.push(found);
   }
   return found;
@@ -45,16 +45,17 @@ export function apply(turn, name, data) {
       turn.question = data.question;
       turn.asked = data.asked ?? turn.asked;
       turn.plan = data.plan;
-      turn.operation = data.operation;
+      turn.planned = data.plan.length > 0;
       turn.waiting = 0;
       turn.known = data.known ?? [];
       break;
     case "planned":
       turn.plan = data.plan;
-      turn.operation = data.operation;
+      turn.planned = true;
       break;
     case "retrieved":
-      round(turn, data.round).queries.push({ ...data.query, hits: data.hits.length });
+      round(turn, data.round).queries.push(data.query);
+      round(turn, data.round).hits.push(...data.hits);
       break;
     case "pooled":
       round(turn, data.round).evidence = data.evidence;
@@ -93,14 +94,13 @@ export function doing(turn) {
   const last = turn.rounds.at(-1);
   if (turn.text) return "Writing";
   if (turn.stopped) return "Writing the answer";
-  if (!last) return turn.runId ? "Searching" : "Reading the question";
+  if (!last) return turn.runId ? "Searching" : "Starting";
   if (last.judgement) {
     const gap = last.judgement.gaps[0];
     return gap ? `Looking for: ${gap.text}` : "Searching on";
   }
-  if (last.evidence && !turn.plan.length) return "Reading the question";
-  if (last.evidence) return `Judging ${admitted(turn).length} passages`;
-  return `Searching: ${last.queries.at(-1).text}`;
+  if (!last.evidence) return `Reading ${last.hits.length} passages`;
+  return turn.planned ? `Judging ${admitted(turn).length} passages` : "Reading the question";
 }
 
 export function admitted(turn) {
