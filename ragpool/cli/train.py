@@ -1,4 +1,4 @@
-"""ragpool train judge|plan|reader."""
+"""ragpool train judge|plan|reader|heads."""
 
 from __future__ import annotations
 
@@ -37,6 +37,31 @@ def plan(files: Files, out: Out, seed: Seed = 0, as_json: Json = False) -> None:
 def reader(files: Files, out: Out, seed: Seed = 0, as_json: Json = False) -> None:
     """The adapter that reads a short answer out of evidence. About 30 minutes on two cores; goes on after a kill."""
     _train("reader", files, out, seed, as_json)
+
+
+@app.command("heads")
+def heads(
+    out: Out,
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Data sets with supporting facts; none: made-up text.")
+    ] = None,
+    model: Annotated[str, typer.Option("--model", help="A local model, as in models.chat.")] = "embedded",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """The attention heads by which a model finds evidence, for critic-rag. A few minutes; no labels needed."""
+    from ragpool.training.heads import train
+
+    err = console()
+    figures = train(
+        files or [], out, seed=seed, model=model, log=lambda line: err.print(line, highlight=False)
+    )
+    if as_json:
+        print_json(figures)
+    else:
+        typer.echo(
+            f"table of heads in {out}; used with --set models.weights=FOLDER when that is FOLDER/heads"
+        )
 
 
 def _train(name: str, files: list[Path], out: Path, seed: int, as_json: bool) -> None:
