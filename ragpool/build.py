@@ -13,6 +13,7 @@ from ragpool.generate import ChatGenerator, Generator, SlotGenerator
 from ragpool.index import Index
 from ragpool.pipeline import Steps
 from ragpool.plan import Planner, PromptedPlanner, RulePlanner, TrainedPlanner
+from ragpool.prompts.delimiter import delimiter_key
 from ragpool.refine import Refiner, TitleIndex
 from ragpool.retrieve import retriever
 from ragpool.settings import Settings
@@ -50,7 +51,8 @@ def build(settings: Settings, index: Index, chat: BaseChatModel | None = None) -
         chat = chat or models.load_chat(settings.models)
         name, count = _chat_name(settings, chat), _approximate_tokens
         planner, reader = PromptedPlanner(chat), PromptedReader(chat)
-        generator = ChatGenerator(chat, f"chat:{name}", distiller)
+        key = delimiter_key(settings.models.prefix_folder)
+        generator = ChatGenerator(chat, f"chat:{name}", distiller, key)
     if settings.planner.kind == "rules":
         planner = RulePlanner()
     judge = load_judge(settings, embedder=index.embedder, chat=chat)

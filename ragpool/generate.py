@@ -7,7 +7,6 @@ trained reader, and ``ChatGenerator`` for any LangChain chat model. Both abstain
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Generator as Steps
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +15,7 @@ from ragpool import prompts
 from ragpool.closing import Read
 from ragpool.distil import Distiller, Sentence, content_words, fold, overlap
 from ragpool.plan import slots_in
+from ragpool.prompts.delimiter import delimiter, delimiter_key
 from ragpool.types import (
     AnswerStatus,
     Binding,
@@ -46,6 +46,7 @@ class Generator(Protocol):
     """
 
     name: str
+    appends: bool  # wants the evidence in the order of admission, so that its prompt grows at the end
 
     def generate(
         self, question: Question, context: Sequence[Evidence], judgement: Judgement, read: Read
@@ -65,6 +66,7 @@ class SlotGenerator:
     """
 
     name = "slots@1"
+    appends = False
 
     def __init__(self, distiller: Distiller, *, passages: int = 6, minimum: float = 0.5) -> None:
         self._distiller = distiller
@@ -187,17 +189,25 @@ class ChatGenerator:
     Raises TransientModelError when the model is not reached, ModelError when it fails otherwise.
     """
 
-    def __init__(self, chat: BaseChatModel, name: str, distiller: Distiller) -> None:
+    appends = True
+
+    def __init__(
+        self, chat: BaseChatModel, name: str, distiller: Distiller, key: bytes | None = None
+    ) -> None:
         self.name = name
         self._chat = chat
         self._distiller = distiller
+        self._key = delimiter_key(None) if key is None else key
 
     def generate(
         self, question: Question, context: Sequence[Evidence], judgement: Judgement, read: Read
     ) -> Steps[str, None, Written]:
         from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 
-        nonce = secrets.token_hex(8)
+        first = f"{context[0].passage_id}\n{context[0].text}" if context else question.text
+        nonce = delimiter(
+            first, self._key
+        )  # the same while the pool grows, so that local models re-use its prefix
         passages = "\n".join(
             f"<<<{nonce} {n}>>>\n{e.title}: {' '.join(e.sentences)}" for n, e in enumerate(context, start=1)
         )

@@ -268,12 +268,16 @@ class _Run:
         admitted = self.pool.admitted
         if self.settings.method != "single":
             admitted = tuple(order(self.question, judgement.bindings, admitted, self.steps.distiller))
-        return pack(
+        packed = pack(
             admitted,
             max_passages=self.settings.generator.max_passages,
             budget=self.settings.generator.context_tokens,
             count=self.steps.count_tokens,
         )
+        if self.steps.generator.appends:
+            chosen = {e.passage_id for e in packed}
+            packed = [e for e in self.pool.admitted if e.passage_id in chosen]
+        return packed
 
 
 def evidence_of(hit: Hit, number: int, query: Query) -> Evidence:

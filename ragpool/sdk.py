@@ -73,6 +73,9 @@ class RagPool:
         """
         chosen = settings or Settings.load(config, **overrides)
         place = Path(folder)
+        if chosen.models.prefix_folder is None:  # prompts of a local chat model are kept in the store
+            kept = chosen.models.model_copy(update={"prefix_folder": place / "prompts"})
+            chosen = chosen.model_copy(update={"models": kept})
         return cls(place, chosen, Index.open(place, chosen, create=create), chat)
 
     def __enter__(self) -> RagPool:

@@ -147,6 +147,8 @@ class TestStops:
         class Answering:
             name = "fixed"
 
+            appends = False
+
             def generate(self, *_: object) -> Iterator[str]:
                 from ragpool.generate import abstention
                 from ragpool.types import Usage

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ragpool import prompts
 from ragpool.feedback.base import insufficient
 from ragpool.feedback.gaps import open_gaps
+from ragpool.prompts.delimiter import delimiter
 from ragpool.types import Binding, Evidence, Gap, Judgement, Question, Usage
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ def parse_verdict(reply: str) -> Verdict | None:
 class PromptedJudge:
     """Asks ``chat`` with the prompt ``judge.md``. ``threshold`` is the probability that counts as sufficient.
 
-    Evidence stands between two lines that carry a random word, new for each call, so that no passage can
-    close its block and speak as the prompt. Errors of the chat model pass through.
+    Evidence stands between two lines that carry a word which nobody can guess, so that no passage can close
+    its block and speak as the prompt; it stays from round to round, so that a local model re-uses what it
+    read. Errors of the chat model pass through.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class PromptedJudge:
         chat: BaseChatModel,
         *,
         threshold: float = 0.5,
-        nonce: Callable[[], str] = lambda: secrets.token_hex(8),
+        nonce: Callable[[str], str] = delimiter,
     ) -> None:
         self._chat = chat
         self._threshold = threshold
@@ -107,7 +109,7 @@ class PromptedJudge:
     def _text(self, question: Question, evidence: Sequence[Evidence]) -> str:
         blocks = [f"[{i}] {e.title}\n{e.text}" for i, e in enumerate(evidence, 1)]
         body = "\n\n".join(blocks)
-        nonce = self._nonce()
+        nonce = self._nonce(f"{question.text}\n{evidence[0].text}")
         while nonce in body:
             nonce = secrets.token_hex(8)
         return self._prompt.fill(nonce=nonce, question=" ".join(question.text.split()), evidence=body)

@@ -167,8 +167,6 @@ def _stated(record: Record, subject: str, answer: str) -> tuple[int, int, str] |
                 return index, number, value
             if title != subject:
                 return index, number, base_name(paragraph.title)
-        if title == subject:
-            return None
     return None
 
 
