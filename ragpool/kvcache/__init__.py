@@ -18,7 +18,7 @@ from ragpool.kvcache.choice import METHOD_NAMES, KVChoice
 from ragpool.kvcache.layout import Kind, Piece, PromptLayout
 
 if TYPE_CHECKING:
-    from ragpool.kvcache.compress import Compressed, compressed
+    from ragpool.kvcache.compress import Compressed, compressed, readable_prefix
     from ragpool.kvcache.critic import Critic
     from ragpool.kvcache.evicted import EvictedCache
     from ragpool.kvcache.heads import HeadTable
@@ -52,6 +52,7 @@ __all__ = [
     "load_cache",
     "nbytes",
     "probed",
+    "readable_prefix",
     "save_cache",
 ]
 
@@ -72,6 +73,7 @@ _HOMES = {
     "load_cache": "store",
     "nbytes": "store",
     "probed": "signals",
+    "readable_prefix": "compress",
     "save_cache": "store",
 }
 

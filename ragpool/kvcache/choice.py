@@ -76,6 +76,11 @@ class KVChoice:
         """The ratio, where no number of tokens is given."""
         return DEFAULT_RATIO if self.ratio is None else self.ratio
 
+    @property
+    def evicts(self) -> bool:
+        """Can anything be evicted? Not when it is off, or everything is to be kept."""
+        return self.method != OFF and (self.tokens is not None or self.evicted > 0)
+
     def __str__(self) -> str:
         if self.method in (OFF, AUTO) and self.ratio is None and self.tokens is None:
             return self.method

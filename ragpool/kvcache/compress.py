@@ -104,6 +104,14 @@ def latest_prefix(layout: PromptLayout, needs: str = "window") -> int:
     return max(min(first, fed - WINDOW), 0)
 
 
+def readable_prefix(layout: PromptLayout, choice: KVChoice) -> int:
+    """How many tokens of the prompt the ``cache`` that is given to ``compressed`` may hold at most."""
+    if choice.method == "reprefill":  # reads another text
+        return 0
+    selector = METHODS["critic-rag" if choice.method == AUTO else choice.method]()
+    return latest_prefix(layout, getattr(selector, "needs", "window"))
+
+
 def _evicted(
     model: PreTrainedModel, layout: PromptLayout, choice: KVChoice, selector: Selector, cache: Cache
 ) -> Compressed:

@@ -20,6 +20,7 @@ BATCH_TOKENS = 8192  # padded prompt tokens of one batch: bounds its memory
 class Row:
     """One prompt of a batch."""
 
+    prompt: str
     ids: list[int]
     transcript: Transcript
     sampler: Sampler

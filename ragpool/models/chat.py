@@ -17,6 +17,7 @@ from langchain_core.runnables import run_in_executor
 from pydantic import ConfigDict, Field, SecretStr
 
 from ragpool.errors import ModelError, SettingsError
+from ragpool.kvcache import KVChoice
 from ragpool.models.decoding import Completion, Generation, TokenLogprob
 from ragpool.models.local import LocalModel
 
@@ -50,6 +51,7 @@ class LocalChat(BaseChatModel):
     logprobs: bool = False  # of each token, in response_metadata["logprobs"] as OpenAI writes them
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     prefix_folder: Path | None = None  # long prompts are kept there, for the next process
+    kv: KVChoice | None = None  # how a long prompt's cache is compressed
     timeout: float | None = Field(default=None, gt=0)  # seconds of one reply; checked between two tokens
     streaming: bool | None = None
     # accepted because every LangChain chat model takes them; there is nothing to retry and nobody to log in to
@@ -152,6 +154,7 @@ class LocalChat(BaseChatModel):
             temperature=options.get("temperature", self.temperature),
             seed=options.get("seed", self.seed),
             prefix_folder=self.prefix_folder,
+            kv=options.get("kv", self.kv),
             top_logprobs=(top or 0) if top or options.get("logprobs", self.logprobs) else None,
         )
 
@@ -189,6 +192,8 @@ class LocalChat(BaseChatModel):
             "finish_reason": completion.finish_reason,
             "logprob": completion.logprob,
         }
+        if completion.plan is not None:
+            metadata["kv"] = completion.plan.summary()
         if completion.logprobs is not None:
             metadata["logprobs"] = {"content": [_logprob(entry) for entry in completion.logprobs]}
         return metadata

@@ -11,6 +11,8 @@ from ragpool.types import Usage
 if TYPE_CHECKING:
     import torch
 
+    from ragpool.kvcache import KeepPlan
+
 FinishReason = Literal["stop", "length"]
 
 _WINDOW = 48  # tokens that are decoded together; keeps a long stream linear
@@ -33,7 +35,8 @@ class Completion:
     ``logprob`` is the mean log-probability (natural log, temperature 1) of the generated tokens, the end
     token included; 0.0 when nothing was generated. ``completion_tokens`` counts the same tokens.
     ``finish_reason`` is "stop" for an end token or a stop string, "length" for the token limit.
-    ``reused_tokens`` of the prompt were in the prefix cache. ``logprobs`` are there when they were asked for.
+    ``reused_tokens`` of the prompt were in the prefix cache. ``logprobs`` are there when they were asked for,
+    ``plan`` says what was kept of the prompt's cache when a part was evicted.
     """
 
     text: str
@@ -43,6 +46,7 @@ class Completion:
     finish_reason: FinishReason
     reused_tokens: int = field(default=0, compare=False)
     logprobs: tuple[TokenLogprob, ...] | None = None
+    plan: KeepPlan | None = field(default=None, compare=False)
 
     @property
     def usage(self) -> Usage:
@@ -163,6 +167,7 @@ class Transcript:
     picks: list[Pick] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     reused_tokens: int = 0
+    plan: KeepPlan | None = None
 
     def add(self, pick: Pick) -> str:
         """Take one token; the text that it sets free. ``finish_reason`` is set when it was the last one."""
@@ -196,6 +201,7 @@ class Transcript:
             self.finish_reason or "length",
             self.reused_tokens,
             listed,
+            self.plan,
         )
 
 

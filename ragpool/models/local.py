@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
+    from ragpool.kvcache import KeepPlan
     from ragpool.settings import ModelSettings
 
 BLOCK = 256  # prompt tokens of one forward pass; between two of them a call can be cancelled
@@ -65,6 +66,7 @@ class LocalModel:
         self._lock = threading.RLock()
         self._ends = end_tokens(model, tokenizer)
         self.prefixes = PrefixCache(prefix_memory * 2**20)
+        self.last_plan: KeepPlan | None = None  # of the last prompt whose cache was compressed
         self._files: dict[Path, PrefixFiles] = {}
 
     @classmethod
@@ -162,6 +164,8 @@ class LocalModel:
         """
         request = Request(**options)
         rows = [self._row(prompt, request) for prompt in prompts]
+        if request.kv is not None and request.kv.evicts:  # each keeps other tokens
+            return [_last(self._decode(row, request)) for row in rows]
         for group in groups(rows):
             self._decode_group(group, request)
         return [self._completion(row, request) for row in rows]
@@ -217,7 +221,9 @@ class LocalModel:
         self._check_length(len(ids), request.max_new_tokens)
         stream = TextStream(self._text, request.stop)
         transcript = Transcript(stream, len(ids), request.max_new_tokens, self._ends)
-        return Row(ids, transcript, Sampler(request.temperature, request.seed, request.top_logprobs or 0))
+        return Row(
+            prompt, ids, transcript, Sampler(request.temperature, request.seed, request.top_logprobs or 0)
+        )
 
     def _completion(self, row: Row, request: Request) -> Completion:
         listed = request.top_logprobs is not None
@@ -231,9 +237,7 @@ class LocalModel:
         import torch
 
         transcript, adapter = row.transcript, request.adapter
-        files = self._prefix_files(request.prefix_folder)
-        logits, cache, transcript.reused_tokens = yield from self._prefill(row.ids, adapter, files)
-        read = plain_layers(cache)  # as they are now: decoding puts longer ones in their place
+        logits, cache = yield from self._read(row, request)
         while True:
             pick = row.sampler.pick(logits)
             if piece := transcript.add(pick):
@@ -241,17 +245,44 @@ class LocalModel:
             if transcript.finish_reason is not None:
                 break
             logits = self._forward(torch.tensor([[pick.token]]), adapter=adapter, cache=cache)[0, -1]
-        if files is not None and read is not None:
-            files.save(row.ids, self._adapters.version(adapter), read)
+        files = self._prefix_files(request.prefix_folder)
+        if files is not None:
+            version = self._adapters.version(adapter)
+            with self._lock:
+                known = self.prefixes.find(row.ids, version)
+            files.save(row.ids[: known.tokens], version, known.layers)
         return self._completion(row, request)
+
+    def _read(self, row: Row, request: Request) -> Generator[str, None, tuple[torch.Tensor, Cache]]:
+        """Read the prompt, and evict from its cache what ``request.kv`` says. Yields empty pieces."""
+        import torch
+
+        kv, adapter, files = request.kv, request.adapter, self._prefix_files(request.prefix_folder)
+        if kv is None or not kv.evicts or len(row.ids) < kv.start:
+            logits, whole, row.transcript.reused_tokens = yield from self._prefill(row.ids, adapter, files)
+            return logits, whole
+        from ragpool.kvcache import PromptLayout, compressed, readable_prefix
+
+        layout = PromptLayout.parse(self.tokenizer, row.prompt)
+        cache: Cache | None = None
+        if first := readable_prefix(layout, kv):  # the context, which stays whole for the next question
+            head = list(layout.ids[:first])
+            _, cache, row.transcript.reused_tokens = yield from self._prefill(head, adapter, files)
+        with self._lock:
+            self._adapters.use(adapter)
+            done = compressed(self._model, layout, kv, cache=cache, tokenizer=self.tokenizer)
+        rest = torch.tensor([done.ids[done.logical_length :]])
+        logits = self._forward(rest, adapter=adapter, cache=done.cache, logits_to_keep=1)[0, -1]
+        row.transcript.plan = self.last_plan = done.plan
+        return logits, done.cache
 
     def _prefill(
         self, ids: list[int], adapter: str | None, files: PrefixFiles | None = None
     ) -> Generator[str, None, tuple[torch.Tensor, Cache, int]]:
-        """Read the prompt, block by block, from where a known prefix ends.
+        """Read tokens, block by block, from where a known prefix ends.
 
-        Yields an empty piece between blocks, where a caller may stop. Returns the logits after the prompt
-        [vocabulary], its cache, and how many of its tokens were known.
+        Yields an empty piece between blocks, where a caller may stop. Returns the logits after them
+        [vocabulary], their cache, and how many of them were known.
         """
         import torch
         from transformers import DynamicCache

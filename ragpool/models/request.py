@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from ragpool.errors import SettingsError
+from ragpool.kvcache import KVChoice
 
 
 class Options(TypedDict, total=False):
@@ -20,6 +21,7 @@ class Options(TypedDict, total=False):
     seed: int | None
     top_logprobs: int | None
     prefix_folder: Path | None
+    kv: KVChoice | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Request:
     adapter: the name of a loaded adapter; None is the base model. stop: strings that end the text and are not
     part of it. temperature: 0 is greedy. seed: the same one gives the same draws. top_logprobs: log-probabilities
     of each token and of so many alternatives are kept; None keeps none. prefix_folder: a long prompt is kept there
-    after it was read, and found there by the next process.
+    after it was read, and found there by the next process. kv: how the prompt's cache is compressed; None: not at all.
 
     Raises SettingsError for values out of range.
     """
@@ -41,6 +43,7 @@ class Request:
     seed: int | None = None
     top_logprobs: int | None = None
     prefix_folder: Path | None = None
+    kv: KVChoice | None = None
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:

@@ -1,0 +1,184 @@
+"""What the local model's prefix cache and its batches save: fresh against re-used, one by one against together.
+
+    python benchmarks/generator.py [--quick] [--json FILE] [--threads N] [--pools N] [--tokens N]
+
+The embedded model (SmolLM2-135M, float32) reads the answer prompt over passages of the sample corpus. Five rounds of a
+growing pool, then a second question on it, then the same after a restart (from the prompt file); each step once fresh
+and once re-used, one after the other in the same process, so that a busy machine slows both. Then batches of 1, 2, 4
+and 8. Seconds are the process's CPU seconds, all threads together (with one thread and an idle machine: what the
+clock shows). Medians and their ratios; the last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ragpool import prompts
+from ragpool.corpus import read_questions
+from ragpool.models import EMBEDDED, Completion, LocalModel
+from ragpool.models.prefix import PrefixCache
+from ragpool.prompts.delimiter import delimiter
+from ragpool.settings import ModelSettings
+
+CORPUS = Path(__file__).parent.parent / "corpora" / "zembrissa"
+ROUNDS = 5
+NEW_TOKENS = 8
+BATCHES = (1, 2, 4, 8)
+
+
+class Bench:
+    """The model with two prefix caches to switch between: one that keeps nothing and one that keeps 2 GB."""
+
+    def __init__(self, threads: int) -> None:
+        self.model = LocalModel.load(EMBEDDED, ModelSettings(threads=threads))
+        self._none, self.kept = PrefixCache(0), PrefixCache(2**31)
+        rows = (json.loads(line) for line in (CORPUS / "documents.jsonl").open(encoding="utf-8"))
+        self.passages = [f"{row['title']}: {row['text']}" for row in rows]
+        self.questions = [q.question for q in read_questions(CORPUS / "questions.jsonl")]
+
+    def prompt(self, passages: Sequence[str], question: str) -> str:
+        """The answer prompt as ChatGenerator writes it."""
+        nonce = delimiter(passages[0])
+        shown = "\n".join(f"<<<{nonce} {n}>>>\n{text}" for n, text in enumerate(passages, start=1))
+        text = prompts.load("answer").fill(
+            nonce=nonce, passages=f"{shown}\n<<<{nonce} end>>>", question=question
+        )
+        return self.model.render([{"role": "user", "content": text}])
+
+    def ask(self, prompt: str, *, reuse: bool, folder: Path | None = None) -> tuple[float, Completion]:
+        self.model.prefixes = self.kept if reuse else self._none
+        begun = time.process_time()
+        completion = self.model.complete(prompt, max_new_tokens=NEW_TOKENS, prefix_folder=folder)
+        return time.process_time() - begun, completion
+
+    def pool(self, number: int, tokens: int) -> list[str]:
+        """Passages of the corpus, of ``tokens`` tokens in all; another part of it for each number."""
+        chosen: list[str] = []
+        size, at = 0, number * 997
+        while size < tokens:
+            passage = self.passages[at % len(self.passages)]
+            chosen.append(passage)
+            size, at = size + self.model.count_tokens(passage) + 12, at + 1
+        return chosen
+
+
+def rounds(bench: Bench, pools: int, tokens: int) -> dict[str, Any]:
+    """Fresh and re-used seconds of the rounds of each pool, of a second question, and after a restart."""
+    rows, sizes, same = [], [], []
+    for number in range(pools):
+        passages = bench.pool(number, tokens)
+        first, second = bench.questions[2 * number : 2 * number + 2]
+        steps = [passages[: -(-len(passages) * n // ROUNDS)] for n in range(1, ROUNDS + 1)]
+        prompted = [bench.prompt(shown, first) for shown in steps]
+        bench.kept.clear()
+        spent: dict[str, list[float]] = {"fresh": [], "reused": []}
+        with tempfile.TemporaryDirectory() as folder:
+            for at, prompt in enumerate([*prompted, bench.prompt(passages, second)]):
+                order = (False, True) if at % 2 else (True, False)
+                done = {
+                    reuse: bench.ask(
+                        prompt, reuse=reuse, folder=Path(folder) if reuse and at == ROUNDS - 1 else None
+                    )
+                    for reuse in order
+                }
+                spent["fresh"].append(done[False][0])
+                spent["reused"].append(done[True][0])
+                same.append(done[False][1].text == done[True][1].text)
+            bench.kept.clear()  # a new process
+            restarted, completion = bench.ask(bench.prompt(passages, second), reuse=True, folder=Path(folder))
+            same.append(completion.text == done[False][1].text)
+            file_mb = sum(f.stat().st_size for f in Path(folder).iterdir()) / 1e6
+        sizes.append(done[False][1].prompt_tokens)
+        row = {
+            "rounds_fresh_s": sum(spent["fresh"][:ROUNDS]),
+            "rounds_reused_s": sum(spent["reused"][:ROUNDS]),
+            "second_fresh_s": spent["fresh"][ROUNDS],
+            "second_reused_s": spent["reused"][ROUNDS],
+            "restart_s": restarted,
+            "file_mb": file_mb,
+        }
+        rows.append(row)
+        print(
+            f"pool {number}: " + ", ".join(f"{name} {value:.2f}" for name, value in row.items()), flush=True
+        )
+    figures: dict[str, Any] = {name: round(median(row[name] for row in rows), 3) for name in rows[0]}
+    figures["pools"], figures["prompt_tokens"] = pools, int(median(sizes))
+    for part in ("rounds", "second"):
+        figures[f"{part}_ratio"] = round(
+            median(row[f"{part}_fresh_s"] / row[f"{part}_reused_s"] for row in rows), 2
+        )
+    figures["restart_ratio"] = round(median(row["second_fresh_s"] / row["restart_s"] for row in rows), 2)
+    figures["same_answers"] = f"{sum(same)}/{len(same)}"
+    return figures
+
+
+def batches(bench: Bench, sizes: Sequence[int], repeats: int, new_tokens: int) -> dict[str, Any]:
+    """Tokens per second, prompt included, of the same questions in batches of several sizes.
+
+    "apart": short prompts that share little. "pool": questions on one pool, whose passages a batch reads once.
+    """
+    bench.model.prefixes = PrefixCache(0)
+    asked = bench.questions[: max(sizes)]
+    passages = bench.pool(50, 150)
+    kinds = {
+        "apart": [bench.model.render([{"role": "user", "content": question}]) for question in asked],
+        "pool": [bench.prompt(passages, question) for question in asked],
+    }
+    figures: dict[str, Any] = {}
+    for kind, prompted in kinds.items():
+        speeds: dict[int, list[float]] = {size: [] for size in sizes}
+        texts: dict[int, list[str]] = {}
+        for _ in range(repeats):
+            for size in sizes:
+                begun = time.process_time()
+                groups = [prompted[at : at + size] for at in range(0, len(prompted), size)]
+                written = [
+                    c
+                    for group in groups
+                    for c in bench.model.complete_batch(group, max_new_tokens=new_tokens)
+                ]
+                spent = time.process_time() - begun
+                speeds[size].append(sum(c.completion_tokens for c in written) / spent)
+                texts[size] = [c.text for c in written]
+        for size in sizes:
+            figures[f"{kind}_{size}_tokens_per_s"] = round(median(speeds[size]), 1)
+        figures[f"{kind}_ratio"] = round(median(b / a for a, b in zip(speeds[1], speeds[8], strict=True)), 2)
+        same = sum(a == b for size in sizes for a, b in zip(texts[1], texts[size], strict=True))
+        figures[f"{kind}_same"] = f"{same}/{len(prompted) * len(sizes)}"
+        print(f"batches, {kind}: " + json.dumps(figures), flush=True)
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="one pool of 700 tokens, batches of 1 and 8 once"
+    )
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--pools", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=4000, help="of a pool's passages after the last round")
+    arguments = parser.parse_args()
+    pools, tokens = (1, 700) if arguments.quick else (arguments.pools, arguments.tokens)
+    bench = Bench(arguments.threads)
+    bench.ask(bench.prompt(bench.pool(99, 200), "Who?"), reuse=False)  # warms up
+    figures = {
+        "threads": arguments.threads,
+        **rounds(bench, pools, tokens),
+        "batch": batches(bench, *(((1, 8), 1, 16) if arguments.quick else (BATCHES, 3, 32))),
+    }
+    line = json.dumps(figures)
+    if arguments.json:
+        arguments.json.write_text(line + "\n", encoding="utf-8")
+    print(line)
+
+
+if __name__ == "__main__":
+    main()

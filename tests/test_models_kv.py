@@ -1,0 +1,102 @@
+"""Local models with a compressed KV cache: completions, streams, chats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+from langchain_core.messages import AIMessageChunk
+
+from ragpool.errors import SettingsError
+from ragpool.kvcache import METHOD_NAMES, KVChoice
+from ragpool.models import LocalChat, LocalModel
+from ragpool.settings import ModelSettings
+
+PROMPT = (
+    "Rules.\n<<<ab12 1>>>\nLark: A brig. It lies at Ennis. It is old.\n<<<ab12 2>>>\n"
+    "Ennis: A port. It has two piers. Rain falls.\n<<<ab12 end>>>\n\nQuestion: Where does the Lark lie?\nAnswer:"
+)
+HALF = KVChoice("snapkv", 0.5, start=0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def model(folder: Path) -> LocalModel:
+    return LocalModel.load(str(folder), ModelSettings())
+
+
+@pytest.mark.parametrize("method", METHOD_NAMES)
+def test_every_method_writes_the_same_streamed_again_and_together(model: LocalModel, method: str) -> None:
+    choice = KVChoice(method, 0.5, start=0)
+    whole = model.complete(PROMPT, max_new_tokens=16, kv=choice)
+    assert whole.plan is not None
+    assert whole.plan.method == method
+    assert whole.plan.kept < 0.6 * whole.prompt_tokens
+    assert model.last_plan is whole.plan
+    stream = model.stream(PROMPT, max_new_tokens=16, kv=choice)
+    assert "".join(stream) == whole.text
+    assert stream.completion.logprob == pytest.approx(whole.logprob, abs=1e-4)
+    assert [c.text for c in model.complete_batch([PROMPT, PROMPT], max_new_tokens=16, kv=choice)] == [
+        whole.text,
+        whole.text,
+    ]
+
+
+def test_the_context_is_read_once_for_several_questions_and_stays_whole(
+    model: LocalModel, folder: Path
+) -> None:
+    other = PROMPT.replace("Where does the Lark lie?", "How many piers?")
+    model.complete(PROMPT, max_new_tokens=4, kv=HALF)
+    second = model.complete(other, max_new_tokens=16, kv=HALF)
+    fresh = LocalModel.load(str(folder), ModelSettings(prefix_memory=0))
+    assert second.reused_tokens > len("Rules.") + 32
+    assert second.text == fresh.complete(other, max_new_tokens=16, kv=HALF).text
+    whole = model.complete(other, max_new_tokens=16)
+    assert whole.reused_tokens > 0
+    assert whole.text == fresh.complete(other, max_new_tokens=16).text
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [KVChoice(), KVChoice("critic-rag", 0.0, start=0), KVChoice("critic-rag", 0.75), KVChoice("auto")],
+)
+def test_what_evicts_nothing_changes_nothing(model: LocalModel, choice: KVChoice) -> None:
+    plain = model.complete(PROMPT, max_new_tokens=16)
+    with_choice = model.complete(PROMPT, max_new_tokens=16, kv=choice)
+    assert with_choice == plain
+    assert with_choice.plan is None
+    assert model.last_plan is None
+
+
+async def test_a_chat_says_what_was_kept(model: LocalModel) -> None:
+    chat = LocalChat(local=model, max_tokens=12, kv=HALF)
+    message = PROMPT[PROMPT.index("<<<") :]
+    reply = chat.invoke(message)
+    streamed = AIMessageChunk("")
+    for chunk in chat.stream(message):
+        streamed += chunk
+    for one in (reply, streamed, await chat.ainvoke(message)):
+        assert one.content == reply.content
+        assert one.response_metadata["kv"]["method"] == "snapkv"
+        assert 0 < one.response_metadata["kv"]["ratio"] < 0.6
+    assert "kv" not in chat.invoke(message, kv=None).response_metadata
+
+
+def test_adapters_are_in_use_while_the_prompt_is_read(model: LocalModel, tmp_path: Path) -> None:
+    model.load_adapter("one", tiny.save_lora(tmp_path / "one", 1))
+    plain, adapted, again = (
+        model.complete(PROMPT, max_new_tokens=12, adapter=name, kv=HALF).text for name in (None, "one", None)
+    )
+    assert plain == again != adapted
+
+
+def test_a_wrong_choice_is_an_error_of_one_line() -> None:
+    for text in ("critic-rag:1.5", "crtic:0.5", "critic-rag:", "critic-rag:0t"):
+        with pytest.raises(SettingsError) as caught:
+            KVChoice.parse(text)
+        assert "\n" not in str(caught.value)
