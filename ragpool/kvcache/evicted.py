@@ -28,20 +28,20 @@ def held_layers(cache: Cache) -> list[Any]:
     return list(cache.layers)
 
 
-class EvictedLayer(DynamicLayer):
+class EvictedLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # transformers' own hook for subclasses
     """Keys and values [batch, kv heads, held, head dim] of a prompt from which ``missing`` positions were taken.
 
     ``positions`` [batch, kv heads, held] are the logical positions of what is held when the layer is made; what is
     added later follows the logical length.
     """
 
-    keys: torch.Tensor  # type: ignore[assignment]  # never None here
-    values: torch.Tensor  # type: ignore[assignment]
+    keys: torch.Tensor  # never None here
+    values: torch.Tensor
 
     def __init__(
         self, keys: torch.Tensor, values: torch.Tensor, positions: torch.Tensor, missing: int
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.lazy_initialization(keys, values)
         self.keys, self.values = keys, values
         self.positions = positions
@@ -173,7 +173,7 @@ def compacted(cache: EvictedCache, inverse_frequencies: torch.Tensor) -> Evicted
     return EvictedCache(layers=layers)
 
 
-class Int8Layer(EvictedLayer):
+class Int8Layer(EvictedLayer):  # type: ignore[no-untyped-call]
     """An EvictedLayer whose prompt part is stored in 8 bits and unpacked, one layer at a time, when it is read.
 
     Symmetric, with scales in float16: keys by channel over _GROUP tokens (their outliers sit in channels), values

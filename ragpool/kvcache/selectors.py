@@ -79,7 +79,8 @@ class KNorm(PerLayer):
     """Keys of small norm are attended to most (arXiv 2406.11430)."""
 
     def score(self, layer: LayerSignals, layout: PromptLayout, signals: Signals) -> torch.Tensor:
-        return -layer.keys.float().norm(dim=-1)
+        norms: torch.Tensor = layer.keys.float().norm(dim=-1)
+        return -norms
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class Expected(PerLayer):
 
     needs: ClassVar[str] = "all"
     future: int = 512
-    epsilon: float = 0.02
+    epsilon: float = 0.0
 
     def score(self, layer: LayerSignals, layout: PromptLayout, signals: Signals) -> torch.Tensor:
         assert signals.angles is not None

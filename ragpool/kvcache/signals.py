@@ -100,8 +100,8 @@ def probed(model: PreTrainedModel, last: int | None) -> Iterator[Probe]:
     probe = Probe(last, fingerprint(model.config))
 
     def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        hidden = kwargs.get("hidden_states", args[0] if args else None)
-        angles = kwargs.get("position_embeddings", args[1] if len(args) > 1 else None)
+        hidden: Any = kwargs.get("hidden_states", args[0] if args else None)
+        angles: Any = kwargs.get("position_embeddings", args[1] if len(args) > 1 else None)
         probe.see(module, hidden, angles)
 
     handles = [m.register_forward_pre_hook(hook, with_kwargs=True) for m in modules]
@@ -152,15 +152,17 @@ class LayerSignals:
         Both count within the window, which ends with the last token of the prompt. Causal, in float32.
         """
         heads, length, dim = self.keys.shape
-        window = self.queries.shape[1]
+        before = length - self.queries.shape[1]
+        seen = before + last  # later keys are hidden from all of these queries
         queries = self.queries[:, first:last].reshape(heads, self.groups * (last - first), dim)
-        logits = (queries.float() @ self.keys.float().transpose(1, 2)) * self.scaling
-        logits = logits.view(heads, self.groups, last - first, length)
+        logits = (queries.float() @ self.keys[:, :seen].float().transpose(1, 2)) * self.scaling
+        logits = logits.view(heads, self.groups, last - first, seen)
         if self.softcap is not None:
             logits = torch.tanh(logits / self.softcap) * self.softcap
-        own = length - window + torch.arange(first, last, device=logits.device)
-        hidden = torch.arange(length, device=logits.device)[None, :] > own[:, None]
-        return logits.masked_fill_(hidden, float("-inf")).softmax(dim=-1)
+        own = before + torch.arange(first, last, device=logits.device)
+        hidden = torch.arange(seen, device=logits.device)[None, :] > own[:, None]
+        weights = logits.masked_fill_(hidden, float("-inf")).softmax(dim=-1)
+        return torch.nn.functional.pad(weights, (0, length - seen))
 
     def received(self, first: int, last: int) -> torch.Tensor:
         """Attention that each position received from the queries ``first``..``last``, summed: [kv heads, groups, length]."""

@@ -23,7 +23,7 @@ from ragpool.training.needles import DEPTHS, needle
 if TYPE_CHECKING:
     import torch
 
-CONTEXTS = 24
+CONTEXTS = 16
 TOKENS = 1300  # of a context: heads found at this length serve longer ones, and it takes seconds to read
 INSTRUCTION = "Answer the question from the passages below. Answer in as few words as possible."
 
@@ -66,12 +66,12 @@ def train(
 def calibrated(
     local: LocalModel, records: Sequence[Record], log: Callable[[str], None]
 ) -> tuple[list[list[int]], list[float], str]:
-    """The best dozen of heads as [layer, head], best first, their mean average precision, and the model's fingerprint."""
+    """The best heads as [layer, head], best first, their mean average precision, and the model's fingerprint."""
     import torch
     from transformers import DynamicCache
 
     from ragpool.kvcache.compress import read
-    from ragpool.kvcache.heads import DOZEN, sentence_attention
+    from ragpool.kvcache.heads import TABLE, sentence_attention
     from ragpool.kvcache.signals import Signals
 
     model: Any = local._model
@@ -97,7 +97,7 @@ def calibrated(
         raise ModelError(
             "no context could be used to calibrate heads; give data sets with supporting facts, or none"
         )
-    best = sorted(totals, key=lambda name: (-totals[name], name))[:DOZEN]
+    best = sorted(totals, key=lambda name: (-totals[name], name))[:TABLE]
     precisions = [totals[name] / counted for name in best]
     return [list(name) for name in best], precisions, signals.fingerprint
 
