@@ -62,6 +62,8 @@ class Sentence:
 
 def plain(text: str) -> str:
     """Accents and compatibility forms taken off; case stays."""
+    if text.isascii():  # it has none
+        return text
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 

@@ -41,20 +41,37 @@ class Steps:
     answer: sa.RowMapping | None
 
 
+def _of_run(table: sa.Table, order: str = "run_id") -> sa.Select[tuple[object, ...]]:
+    return sa.select(table).where(table.c.run_id == sa.bindparam("run")).order_by(table.c[order])
+
+
+# built once: these are read after every step of every run
+NEWER = (
+    sa.select(db.evidence)
+    .where(db.evidence.c.scope == sa.bindparam("of"), db.evidence.c.id > sa.bindparam("last"))
+    .order_by(db.evidence.c.id)
+)
+_PLAN, _ROUNDS, _JUDGEMENTS = (
+    _of_run(db.plan),
+    _of_run(db.pool_round, "round"),
+    _of_run(db.judgement, "round"),
+)
+_QUERIES, _ANSWER = _of_run(db.query, "id"), _of_run(db.answer)
+_CALLS = sa.select(db.call.c.usage).where(db.call.c.run_id == sa.bindparam("run"))
+
+
 def load_steps(connection: sa.Connection, run_id: str) -> Steps:
     """Read the steps of a run."""
 
-    def rows(table: sa.Table, order: str = "run_id") -> list[sa.RowMapping]:
-        select = sa.select(table).where(table.c.run_id == run_id).order_by(table.c[order])
-        return list(connection.execute(select).mappings())
+    def rows(select: sa.Select[tuple[object, ...]]) -> list[sa.RowMapping]:
+        return list(connection.execute(select, {"run": run_id}).mappings())
 
-    plans, rounds, judged = rows(db.plan), rows(db.pool_round, "round"), rows(db.judgement, "round")
-    queries = rows(db.query, "id")
-    calls = list(connection.execute(sa.select(db.call.c.usage).where(db.call.c.run_id == run_id)).scalars())
+    plans, rounds, judged, queries = rows(_PLAN), rows(_ROUNDS), rows(_JUDGEMENTS), rows(_QUERIES)
+    calls = list(connection.execute(_CALLS, {"run": run_id}).scalars())
     steps = [*plans, *rounds, *judged]
     usage = sum((codec.usage_from(usage) for usage in [*calls, *(row["usage"] for row in steps)]), Usage())
     seconds = sum((row["seconds"] for row in steps), 0.0)
-    answer = next(iter(rows(db.answer)), None)
+    answer = next(iter(rows(_ANSWER)), None)
     return Steps(
         question=codec.question_from(plans[0]["question"]) if plans else None,
         rounds=tuple(row["round"] for row in rounds),

@@ -16,7 +16,7 @@ from ragpool import db
 from ragpool.errors import NotFoundError
 from ragpool.pool import codec
 from ragpool.pool.duplicates import NearDuplicates
-from ragpool.pool.history import NO_JUDGEMENT, EvidenceRow, Steps, load_steps
+from ragpool.pool.history import NEWER, NO_JUDGEMENT, EvidenceRow, Steps, load_steps
 from ragpool.pool.normal import query_key, storable
 from ragpool.types import (
     Answer,
@@ -326,9 +326,7 @@ class Pool:
 
     def _refresh(self, connection: sa.Connection) -> None:
         last = self._history[-1].id if self._history else 0
-        table = db.evidence
-        newer = sa.select(table).where(table.c.scope == self.scope, table.c.id > last).order_by(table.c.id)
-        for row in connection.execute(newer).mappings():
+        for row in connection.execute(NEWER, {"of": self.scope, "last": last}).mappings():
             entry = EvidenceRow(row["id"], row["run_id"], row["supersedes"], codec.evidence_from(row))
             self._history.append(entry)
             self._latest[entry.evidence.passage_id] = entry

@@ -82,7 +82,7 @@ def _checked(check: Any) -> str:
 
 
 def _written(parts: Services) -> None:
-    with parts.rag.pools._database.write():
+    with parts.rag.index.database.write():
         pass  # BEGIN IMMEDIATE and a commit: the database takes writes
 
 

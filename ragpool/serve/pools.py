@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
+from starlette.responses import JSONResponse
 
 from ragpool.events import Answered
 from ragpool.pool import Pool
@@ -116,8 +117,6 @@ def export_pool(
     run_id: str, parts: Parts, owner: Owner, format: Literal["json", "markdown"] = "json"
 ) -> Response:
     """Everything that is known of a run: JSON, or Markdown for people."""
-    from starlette.responses import JSONResponse
-
     pool = parts.conversations.pool(owner, run_id)
     name = f'attachment; filename="ragpool-{pool.run_id[:12]}.{"md" if format == "markdown" else "json"}"'
     headers = {"Content-Disposition": name}

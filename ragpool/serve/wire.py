@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ragpool.events import Answered, Event, Judged, Planned, Pooled, Refined, Retrieved, Started, Stopped, Token
+from ragpool.events import (
+    Answered,
+    Event,
+    Judged,
+    Planned,
+    Pooled,
+    Refined,
+    Retrieved,
+    Started,
+    Stopped,
+    Token,
+)
 from ragpool.pool import Pool, answer_json
 from ragpool.serve.prose import Link
 from ragpool.types import Answer, Citation, Evidence, EvidenceStatus, Judgement, Query, Question

@@ -106,7 +106,7 @@ class Served:
             assert response.status_code == 200, response.read()
             return list(read_events(response))
 
-    def eventually(self, check: Any, seconds: float = 10) -> None:
+    def eventually(self, check: Any, seconds: float = 60) -> None:
         """Wait until ``check`` holds."""
         end = time.monotonic() + seconds
         while not check():

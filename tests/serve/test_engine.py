@@ -84,6 +84,22 @@ def test_a_client_that_leaves_stops_the_work(store: Path, path: str) -> None:
         assert run["stop_reason"] == "cancelled"
 
 
+def test_a_client_that_leaves_during_a_model_call_stops_the_work_after_it(store: Path) -> None:
+    with served(store) as running:
+        running.chat.gate.close()
+        with running.http.stream("POST", "/v1/ask", json=ASK) as response:
+            lines = response.iter_lines()
+            while "pooled" not in next(lines):
+                pass
+            running.eventually(lambda: running.chat.gate.calls == 1)  # the planner's
+        running.eventually(lambda: all(job._left.is_set() for job in running.parts.engine._running))
+        running.chat.gate.open()
+        running.eventually(lambda: running.parts.engine.busy == (0, 0))
+        assert running.chat.gate.calls == 1
+        [run] = running.http.get("/v1/pools").json()["pools"]
+        assert run["stop_reason"] == "cancelled"
+
+
 def test_a_client_that_leaves_the_queue_frees_its_place(store: Path) -> None:
     with served(store) as running:
         running.chat.gate.close()
@@ -147,7 +163,7 @@ def test_many_clients_that_hang_up_leave_nothing_behind(store: Path) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        running.eventually(lambda: running.parts.engine.busy == (0, 0), 20)
+        running.eventually(lambda: running.parts.engine.busy == (0, 0))
         runs = running.http.get("/v1/pools?limit=100").json()["pools"]
         assert all(run["stop_reason"] is not None for run in runs)
 

@@ -6,14 +6,13 @@ the check of citations, and not the good will of a model.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 import pytest
 from hostile import ATTACKS, GOAL, passage
 from scripted import CAPITALS, FOUNDERS, question
-from served import Served, StreamingChat, read_events, served
+from served import Served, StreamingChat, served
 
 from ragpool import prompts
 from ragpool.types import Document
@@ -58,31 +57,28 @@ def test_a_hostile_passage_changes_nothing(attacked: Served, name: str) -> None:
     assert isinstance(chat, Obedient)
     chat.prompts.clear()
     try:
-        with attacked.http.stream("POST", "/v1/ask", json=ASK) as response:
-            events = list(read_events(response))
-        names = [event for event, _ in events]
-        assert names.count("answered") == 1
-        answered = events[-1][1]
-        pooled = [e for event, data in events if event == "pooled" for e in data["evidence"]]
-        assert any(
-            e["document_id"] == document.id for e in pooled
-        )  # it was found: what follows means something
-        assert answered["answer"] == FOUNDER
-        assert GOAL not in answered["text"] + answered["content"]
-        assert document.id not in [c["document_id"] for c in answered["citations"] if c["supported"]]
-        assert PROMPT not in json.dumps(answered["content"])
-        quarantined = {e["passage_id"] for e in pooled if e["status"] == "quarantined"}
-        shown = "\n".join(chat.prompts)
-        assert not any(e["text"] in shown for e in pooled if e["passage_id"] in quarantined)
         body = {
             "model": "ragpool-medium",
             "inline_sources": True,
             "messages": [{"role": "user", "content": ASK["question"]}],
         }
-        message = attacked.http.post("/v1/chat/completions", json=body).json()["choices"][0]["message"]
+        done = attacked.http.post("/v1/chat/completions", json=body).json()
+        message = done["choices"][0]["message"]
         assert message["content"].startswith(FOUNDER)
         assert GOAL not in message["content"]
+        assert PROMPT not in message["content"]
         assert all(document.id not in a["url_citation"]["url"] for a in message["annotations"])
+        events = attacked.http.get(f"/v1/pools/{done['ragpool']['run_id']}").json()["events"]
+        pooled = [e for event in events if event["event"] == "pooled" for e in event["data"]["evidence"]]
+        # it was found: what follows means something
+        assert any(e["document_id"] == document.id for e in pooled)
+        answered = events[-1]["data"]
+        assert answered["answer"] == FOUNDER
+        assert GOAL not in answered["text"] + answered["content"]
+        assert document.id not in [c["document_id"] for c in answered["citations"] if c["supported"]]
+        quarantined = {e["passage_id"] for e in pooled if e["status"] == "quarantined"}
+        shown = "\n".join(chat.prompts)
+        assert not any(e["text"] in shown for e in pooled if e["passage_id"] in quarantined)
     finally:
         attacked.rag.index.delete([document.id])
 

@@ -11,6 +11,8 @@ export function setKey(key) {
   sessionStorage.setItem(KEY, key);
 }
 
+export const hasKey = () => Boolean(sessionStorage.getItem(KEY));
+
 export class ApiError extends Error {
   constructor(status, message) {
     super(message);

@@ -1,13 +1,14 @@
 // Documents: upload with progress, find, open at a passage, delete.
 
 import { h, $, fill, say } from "./dom.js";
-import { get, remove, upload } from "./api.js";
+import { get, hasKey, remove, upload } from "./api.js";
 
 const going = new Map(); // a key of ours -> {name, state, fraction, error}
 const STATES = { sending: "sending", waiting: "waiting", fetching: "fetching", reading: "reading", indexing: "indexing", done: "ready", failed: "failed" };
 
 export async function refreshDocuments() {
   const found = await get(`/v1/documents?limit=60&q=${encodeURIComponent($("find").value)}`);
+  $("shared").hidden = !hasKey();
   if (!$("find").value) {
     $("document-count").textContent = found.total ? String(found.total) : "";
     $("welcome-state").textContent = found.total
