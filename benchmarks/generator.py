@@ -16,6 +16,7 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,6 +32,15 @@ CORPUS = Path(__file__).parent.parent / "corpora" / "zembrissa"
 ROUNDS = 5
 NEW_TOKENS = 8
 BATCHES = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Seconds to the first piece of the answer and to its end, and the answer."""
+
+    first: float
+    whole: float
+    completion: Completion
 
 
 class Bench:
@@ -52,11 +62,13 @@ class Bench:
         )
         return self.model.render([{"role": "user", "content": text}])
 
-    def ask(self, prompt: str, *, reuse: bool, folder: Path | None = None) -> tuple[float, Completion]:
+    def ask(self, prompt: str, *, reuse: bool, folder: Path | None = None) -> Asked:
         self.model.prefixes = self.kept if reuse else self._none
         begun = time.process_time()
-        completion = self.model.complete(prompt, max_new_tokens=NEW_TOKENS, prefix_folder=folder)
-        return time.process_time() - begun, completion
+        stream = self.model.stream(prompt, max_new_tokens=NEW_TOKENS, prefix_folder=folder)
+        first = next((time.process_time() - begun for piece in stream if piece), 0.0)
+        completion = stream.completion
+        return Asked(first, time.process_time() - begun, completion)
 
     def pool(self, number: int, tokens: int) -> list[str]:
         """Passages of the corpus, of ``tokens`` tokens in all; another part of it for each number."""
@@ -74,49 +86,45 @@ def rounds(bench: Bench, pools: int, tokens: int) -> dict[str, Any]:
     rows, sizes, same = [], [], []
     for number in range(pools):
         passages = bench.pool(number, tokens)
-        first, second = bench.questions[2 * number : 2 * number + 2]
-        steps = [passages[: -(-len(passages) * n // ROUNDS)] for n in range(1, ROUNDS + 1)]
-        prompted = [bench.prompt(shown, first) for shown in steps]
+        question, other = bench.questions[2 * number : 2 * number + 2]
+        shown = [passages[: -(-len(passages) * n // ROUNDS)] for n in range(1, ROUNDS + 1)]
+        prompted = [*(bench.prompt(some, question) for some in shown), bench.prompt(passages, other)]
         bench.kept.clear()
-        spent: dict[str, list[float]] = {"fresh": [], "reused": []}
+        fresh, reused = [], []
         with tempfile.TemporaryDirectory() as folder:
-            for at, prompt in enumerate([*prompted, bench.prompt(passages, second)]):
-                order = (False, True) if at % 2 else (True, False)
-                done = {
-                    reuse: bench.ask(
-                        prompt, reuse=reuse, folder=Path(folder) if reuse and at == ROUNDS - 1 else None
-                    )
-                    for reuse in order
-                }
-                spent["fresh"].append(done[False][0])
-                spent["reused"].append(done[True][0])
-                same.append(done[False][1].text == done[True][1].text)
-            bench.kept.clear()  # a new process
-            restarted, completion = bench.ask(bench.prompt(passages, second), reuse=True, folder=Path(folder))
-            same.append(completion.text == done[False][1].text)
+            for at, prompt in enumerate(prompted):
+                if at % 2:
+                    fresh.append(bench.ask(prompt, reuse=False))
+                reused.append(
+                    bench.ask(prompt, reuse=True, folder=Path(folder) if at == ROUNDS - 1 else None)
+                )
+                if not at % 2:
+                    fresh.append(bench.ask(prompt, reuse=False))
+            bench.kept.clear()  # as in a new process
+            again = bench.ask(prompted[-1], reuse=True, folder=Path(folder))
             file_mb = sum(f.stat().st_size for f in Path(folder).iterdir()) / 1e6
-        sizes.append(done[False][1].prompt_tokens)
+        same += [a.completion.text == b.completion.text for a, b in zip(fresh, reused, strict=True)]
+        same.append(again.completion.text == fresh[-1].completion.text)
+        sizes.append(again.completion.prompt_tokens)
         row = {
-            "rounds_fresh_s": sum(spent["fresh"][:ROUNDS]),
-            "rounds_reused_s": sum(spent["reused"][:ROUNDS]),
-            "second_fresh_s": spent["fresh"][ROUNDS],
-            "second_reused_s": spent["reused"][ROUNDS],
-            "restart_s": restarted,
+            "rounds_fresh_s": sum(a.whole for a in fresh[:ROUNDS]),
+            "rounds_reused_s": sum(a.whole for a in reused[:ROUNDS]),
+            "second_fresh_s": fresh[-1].whole,
+            "second_reused_s": reused[-1].whole,
+            "second_first_token_fresh_s": fresh[-1].first,
+            "second_first_token_reused_s": reused[-1].first,
+            "restart_fresh_s": fresh[-1].whole,
+            "restart_reused_s": again.whole,
             "file_mb": file_mb,
         }
         rows.append(row)
-        print(
-            f"pool {number}: " + ", ".join(f"{name} {value:.2f}" for name, value in row.items()), flush=True
-        )
+        print(f"pool {number}: " + json.dumps({k: round(v, 2) for k, v in row.items()}), flush=True)
     figures: dict[str, Any] = {name: round(median(row[name] for row in rows), 3) for name in rows[0]}
-    figures["pools"], figures["prompt_tokens"] = pools, int(median(sizes))
-    for part in ("rounds", "second"):
-        figures[f"{part}_ratio"] = round(
-            median(row[f"{part}_fresh_s"] / row[f"{part}_reused_s"] for row in rows), 2
-        )
-    figures["restart_ratio"] = round(median(row["second_fresh_s"] / row["restart_s"] for row in rows), 2)
-    figures["same_answers"] = f"{sum(same)}/{len(same)}"
-    return figures
+    for part in ("rounds", "second", "second_first_token", "restart"):
+        ratios = [row[f"{part}_fresh_s"] / row[f"{part}_reused_s"] for row in rows]
+        figures[f"{part}_ratio"] = round(median(ratios), 2)
+    same_answers = f"{sum(same)}/{len(same)}"
+    return {"pools": pools, "prompt_tokens": int(median(sizes)), "same_answers": same_answers, **figures}
 
 
 def batches(bench: Bench, sizes: Sequence[int], repeats: int, new_tokens: int) -> dict[str, Any]:
@@ -164,6 +172,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--pools", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3, help="of the batches")
     parser.add_argument("--tokens", type=int, default=4000, help="of a pool's passages after the last round")
     arguments = parser.parse_args()
     pools, tokens = (1, 700) if arguments.quick else (arguments.pools, arguments.tokens)
@@ -172,7 +181,7 @@ def main() -> None:
     figures = {
         "threads": arguments.threads,
         **rounds(bench, pools, tokens),
-        "batch": batches(bench, *(((1, 8), 1, 16) if arguments.quick else (BATCHES, 3, 32))),
+        "batch": batches(bench, *(((1, 8), 1, 16) if arguments.quick else (BATCHES, arguments.repeats, 32))),
     }
     line = json.dumps(figures)
     if arguments.json:

@@ -44,7 +44,8 @@ def build(settings: Settings, index: Index, chat: BaseChatModel | None = None) -
     if trained:
         local = _embedded(settings)
         planner = TrainedPlanner(local, settings.own_weights("plan"))
-        reader = TrainedReader(local, settings.own_weights("reader"))
+        kv = models.kv_choice(settings.generator.kv)
+        reader = TrainedReader(local, settings.own_weights("reader"), kv)
         generator = SlotGenerator(distiller)
         name, count = local.version, local.count_tokens
     else:
@@ -52,7 +53,8 @@ def build(settings: Settings, index: Index, chat: BaseChatModel | None = None) -
         name, count = _chat_name(settings, chat), _approximate_tokens
         planner, reader = PromptedPlanner(chat), PromptedReader(chat)
         key = delimiter_key(settings.models.prefix_folder)
-        generator = ChatGenerator(chat, f"chat:{name}", distiller, key)
+        answering = models.with_kv(chat, settings.generator.kv)
+        generator = ChatGenerator(answering, f"chat:{name}", distiller, key)
     if settings.planner.kind == "rules":
         planner = RulePlanner()
     judge = load_judge(settings, embedder=index.embedder, chat=chat)
@@ -75,6 +77,7 @@ def build(settings: Settings, index: Index, chat: BaseChatModel | None = None) -
             "reader": reader.name,
             "judge": judge.name,
             "generator": generator.name,
+            "kv": str(models.kv_choice(settings.generator.kv) or "off"),
         },
         prompts={name: prompts.load(name).sha for name in _PROMPTS},
     )

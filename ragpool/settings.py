@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -82,12 +82,33 @@ class PlannerSettings(_Section):
     kind: Literal["auto", "trained", "prompted", "rules"] = "auto"
 
 
+class KVSettings(_Section):
+    """How a local model's KV cache is compressed while it answers (docs/generator.md); ``ratio`` or ``tokens``."""
+
+    # the names of ragpool.kvcache.METHOD_NAMES, and auto: off for short prompts, critic-rag for long ones
+    method: Literal[
+        "off", "auto", "critic-rag", "reprefill", "critic", "snapkv", "snapkv-blind",
+        "expected", "h2o", "tova", "keydiff", "knorm", "streaming", "random",
+    ] = "off"  # fmt: skip
+    ratio: float | None = Field(None, ge=0, lt=1)  # of the cache that is evicted; None: 0.75
+    tokens: int | None = Field(None, ge=1)  # cache positions that are kept, in place of a ratio
+    start: int = Field(1024, ge=0)  # prompts shorter than this stay whole
+    int8: bool = False  # what is kept is stored in 8 bits
+
+    @model_validator(mode="after")
+    def _one_amount(self) -> KVSettings:
+        if self.ratio is not None and self.tokens is not None:
+            raise ValueError("give ratio or tokens, not both")
+        return self
+
+
 class GeneratorSettings(_Section):
     """What the generator is given and may write."""
 
     context_tokens: int = Field(1536, ge=128)  # budget of the packed evidence
     max_passages: int = Field(8, ge=1)
     max_new_tokens: int = Field(64, ge=1)
+    kv: KVSettings = KVSettings()
 
 
 class LimitSettings(_Section):

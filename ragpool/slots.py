@@ -23,6 +23,7 @@ from ragpool.values import parse_date
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
+    from ragpool.kvcache import KVChoice
     from ragpool.models import LocalModel
 
 READ_PROMPT_VERSION = "1"
@@ -120,8 +121,9 @@ class Calibration:
 class TrainedReader:
     """The embedded model with the reader adapter."""
 
-    def __init__(self, model: LocalModel, folder: Path | None = None) -> None:
+    def __init__(self, model: LocalModel, folder: Path | None = None, kv: KVChoice | None = None) -> None:
         folder = folder or adapter_folder("reader")
+        self._kv = kv
         self.name = f"trained@{READ_PROMPT_VERSION}"
         self._model = model
         self._calibration = Calibration.load(folder / "calibration.json")
@@ -132,7 +134,9 @@ class TrainedReader:
             return Reading(None, 0.0)
         escape = self._model.escape
         prompt = reader_prompt(escape(query), [(escape(title), escape(text)) for title, text in contexts])
-        completion = self._model.complete(prompt, adapter="reader", max_new_tokens=MAX_NEW_TOKENS)
+        completion = self._model.complete(
+            prompt, adapter="reader", max_new_tokens=MAX_NEW_TOKENS, kv=self._kv
+        )
         confidence = self._calibration(completion.logprob)
         return verified(parse_reading(completion.text), confidence, contexts, completion.usage)
 

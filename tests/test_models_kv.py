@@ -10,8 +10,8 @@ from langchain_core.messages import AIMessageChunk
 
 from ragpool.errors import SettingsError
 from ragpool.kvcache import METHOD_NAMES, KVChoice
-from ragpool.models import LocalChat, LocalModel
-from ragpool.settings import ModelSettings
+from ragpool.models import LocalChat, LocalModel, kv_choice, load_chat, with_kv
+from ragpool.settings import KVSettings, ModelSettings
 
 PROMPT = (
     "Rules.\n<<<ab12 1>>>\nLark: A brig. It lies at Ennis. It is old.\n<<<ab12 2>>>\n"
@@ -100,3 +100,21 @@ def test_a_wrong_choice_is_an_error_of_one_line() -> None:
         with pytest.raises(SettingsError) as caught:
             KVChoice.parse(text)
         assert "\n" not in str(caught.value)
+
+
+def test_settings_reach_the_chat_model(model: LocalModel) -> None:
+    chat = LocalChat(local=model)
+    assert with_kv(chat, KVSettings()) is chat
+    wanted = KVSettings(method="critic-rag", tokens=512, start=2048, int8=True)
+    compressing = with_kv(chat, wanted)
+    assert isinstance(compressing, LocalChat)
+    assert compressing.kv == kv_choice(wanted) == KVChoice("critic-rag", tokens=512, start=2048, int8=True)
+    assert compressing.local is model
+    assert chat.kv is None
+
+
+def test_a_model_behind_an_api_has_no_cache_to_compress() -> None:
+    remote = load_chat(ModelSettings(chat="openai:m@http://127.0.0.1:9/v1"))
+    assert with_kv(remote, KVSettings(method="auto")) is remote
+    with pytest.raises(SettingsError, match="needs a local model"):
+        with_kv(remote, KVSettings(method="snapkv"))

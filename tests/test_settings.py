@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ragpool.errors import SettingsError
+from ragpool.kvcache import METHOD_NAMES
 from ragpool.settings import EFFORTS, Settings
 
 
@@ -76,3 +77,23 @@ def test_the_hash_changes_with_answers_not_with_machines_or_secrets() -> None:
 
 def test_secrets_are_not_shown() -> None:
     assert "hunter2" not in repr(Settings.load(models={"api_key": "hunter2"}))
+
+
+def test_kv_methods_are_those_that_there_are() -> None:
+    for method in ("off", "auto", *METHOD_NAMES):
+        assert Settings.load(generator={"kv": {"method": method}}).generator.kv.method == method
+
+
+@pytest.mark.parametrize(
+    ("kv", "named"),
+    [
+        ({"method": "crtic"}, r"generator\.kv\.method"),
+        ({"method": "snapkv", "ratio": 1}, r"generator\.kv\.ratio"),
+        ({"method": "snapkv", "ratio": 0.5, "tokens": 300}, r"generator\.kv: .*ratio or tokens"),
+        ({"methode": "snapkv"}, r"generator\.kv\.methode"),
+    ],
+)
+def test_a_wrong_kv_setting_is_one_line(kv: dict[str, object], named: str) -> None:
+    with pytest.raises(SettingsError, match=named) as caught:
+        Settings.load(generator={"kv": kv})
+    assert "\n" not in str(caught.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ragpool.events import Event
+    from ragpool.kvcache import KeepPlan
+    from ragpool.settings import Settings
     from ragpool.types import Answer
 
 
@@ -42,6 +44,17 @@ def ask(
     show_evidence: Annotated[
         bool, typer.Option("--show-evidence", help="Show the pool as it fills, round by round.")
     ] = False,
+    kv: Annotated[
+        str | None,
+        typer.Option(
+            "--kv",
+            metavar="METHOD:RATIO",
+            help="Compress the local model's cache, as in critic-rag:0.75 (evict three quarters) or auto.",
+        ),
+    ] = None,
+    show_plan: Annotated[
+        bool, typer.Option("--show-plan", help="Show which sentences the compressed cache kept.")
+    ] = False,
     config: Config = None,
     set_: Set = None,
     as_json: Json = False,
@@ -51,13 +64,16 @@ def ask(
     from ragpool.sdk import RagPool
 
     text = _question(question)
-    settings = settings_from(config, set_, model=model, effort=effort, method=method)
+    settings = settings_from(config, set_, model=model, effort=effort, method=method, kv=kv)
     with RagPool.open(store, settings=settings) as rag:
         answer = _follow(rag.stream(text), console(), show_evidence)
+    plan = _last_plan(settings) if show_plan else None
     if as_json:
-        print_json(answer_json(answer))
+        print_json(answer_json(answer) | ({"kv_plan": _plan_json(plan)} if show_plan else {}))
     else:
         _show(answer)
+        if show_plan:
+            _show_plan(plan)
     raise typer.Exit(0)
 
 
@@ -87,6 +103,30 @@ def _follow(events: Iterator[Event], err: Console, show_evidence: bool) -> Answe
             if said := describe(event):
                 status.update(said)
     raise AssertionError("a run ends with Answered")
+
+
+def _last_plan(settings: Settings) -> KeepPlan | None:
+    from ragpool.models import local_model
+
+    local = local_model(settings.models)
+    return None if local is None else local.last_plan
+
+
+def _plan_json(plan: KeepPlan | None) -> dict[str, Any] | None:
+    if plan is None:
+        return None
+    lines = [{"text": text, "share": round(share, 3), "whole": whole} for text, share, whole in plan.lines()]
+    return {**plan.summary(), "lines": lines}
+
+
+def _show_plan(plan: KeepPlan | None) -> None:
+    from rich.console import Console
+
+    from ragpool.cli.render import plan_lines
+
+    out = Console()
+    for line in plan_lines(plan):
+        out.print(line, highlight=False)
 
 
 def _show(answer: Answer) -> None:

@@ -45,6 +45,7 @@ def settings_from(
     model: str | None = None,
     effort: str | None = None,
     method: str | None = None,
+    kv: str | None = None,
 ) -> Settings:
     """Settings with the line's options laid over file and environment."""
     from ragpool.settings import Settings
@@ -61,6 +62,8 @@ def settings_from(
         branch[leaf] = _value(value)
     if model is not None:
         tree.setdefault("models", {})["chat"] = model
+    if kv is not None:
+        tree.setdefault("generator", {})["kv"] = _kv(kv) | tree.get("generator", {}).get("kv", {})
     tree.update({k: v for k, v in (("effort", effort), ("method", method)) if v is not None})
     return Settings.load(config, **tree)
 
@@ -79,6 +82,15 @@ def existing_database(store: Path, config: Path | None) -> Iterator[Database]:
         yield database
     finally:
         database.close()
+
+
+def _kv(text: str) -> dict[str, Any]:
+    """``METHOD[:AMOUNT]`` as settings. A method that is named for one question is used whatever its prompts' length."""
+    from ragpool.kvcache import KVChoice
+
+    choice = KVChoice.parse(text)
+    chosen: dict[str, Any] = {"method": choice.method, "ratio": choice.ratio, "tokens": choice.tokens}
+    return chosen if choice.method == "auto" else {**chosen, "start": 0}
 
 
 def _value(text: str) -> Any:

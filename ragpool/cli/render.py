@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
 from ragpool.events import Event, Judged, Planned, Pooled, Refined, Retrieved, Started, Stopped, Token
 from ragpool.types import Answer, AnswerStatus, Evidence, EvidenceStatus
+
+if TYPE_CHECKING:
+    from ragpool.kvcache import KeepPlan
 
 _COLOUR = {AnswerStatus.ANSWERED: "green", AnswerStatus.PARTIAL: "yellow", AnswerStatus.INSUFFICIENT: "red"}
 
@@ -80,3 +84,20 @@ def answer_lines(answer: Answer) -> Iterator[str]:
         f" {usage.retrievals} searches, {usage.llm_calls} model calls, {usage.tokens} tokens, {answer.seconds:.1f} s,"
         f" run {answer.run_id[:12]}[/]"
     )
+
+
+def plan_lines(plan: KeepPlan | None) -> Iterator[str]:
+    """What a compressed cache kept of the last prompt: its sentences, the brighter the more of them is there."""
+    if plan is None:
+        yield "[dim]kv: every prompt stayed whole (no method set, or prompts shorter than generator.kv.start)[/]"
+        return
+    kept = plan.summary()
+    yield (
+        f"[bold]kv[/]       {plan.method}: {kept['tokens']} of {kept['length']} positions kept,"
+        f" {kept['sentences_kept']} of {kept['sentences']} sentences whole"
+    )
+    for text, share, whole in plan.lines():
+        style = (
+            "black on green" if whole else "green" if share >= 0.5 else "default" if share >= 0.2 else "dim"
+        )
+        yield f"  {share:4.0%} [{style}]{escape(' '.join(text.split()))}[/]"

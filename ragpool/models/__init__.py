@@ -12,6 +12,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ragpool.errors import SettingsError
+from ragpool.kvcache import KVChoice
+from ragpool.kvcache.choice import AUTO
 from ragpool.models.decoding import Completion, Generation
 from ragpool.models.embedder import Embedder
 from ragpool.models.local import LocalModel
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from ragpool.models.chat import LocalChat
-    from ragpool.settings import ModelSettings
+    from ragpool.settings import KVSettings, ModelSettings
 
 __all__ = [
     "EMBEDDED",
@@ -34,10 +37,12 @@ __all__ = [
     "LocalModel",
     "Resolved",
     "is_transient",
+    "kv_choice",
     "load_chat",
     "load_embedder",
     "local_model",
     "resolve",
+    "with_kv",
 ]
 
 logger = logging.getLogger(__name__)
@@ -66,6 +71,31 @@ def load_chat(settings: ModelSettings) -> BaseChatModel:
     from ragpool.models.chat import LocalChat
 
     return LocalChat(local=local, temperature=settings.temperature, prefix_folder=settings.prefix_folder)
+
+
+def kv_choice(settings: KVSettings) -> KVChoice | None:
+    """What ``generator.kv`` asks of a local model; None when it is off."""
+    choice = KVChoice(**settings.model_dump())
+    return choice if choice.evicts else None
+
+
+def with_kv(chat: BaseChatModel, settings: KVSettings) -> BaseChatModel:
+    """``chat``, compressing the caches of its long prompts as ``generator.kv`` says.
+
+    Raises SettingsError when that is not a model in this process (``auto`` means off there).
+    """
+    from ragpool.models.chat import LocalChat
+
+    choice = kv_choice(settings)
+    if choice is None:
+        return chat
+    if isinstance(chat, LocalChat):
+        return chat.model_copy(update={"kv": choice})
+    if choice.method == AUTO:
+        return chat
+    raise SettingsError(
+        f"generator.kv = {choice} needs a local model; leave it off with a model behind an API"
+    )
 
 
 def local_model(settings: ModelSettings) -> LocalModel | None:

@@ -23,7 +23,7 @@ from ragpool.models.local import LocalModel
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system"}
 _CALL_OPTIONS = frozenset(
-    {"adapter", "max_tokens", "seed", "temperature", "stream", "logprobs", "top_logprobs"}
+    {"adapter", "kv", "logprobs", "max_tokens", "seed", "stream", "temperature", "top_logprobs"}
 )
 _DONE = object()
 
