@@ -152,7 +152,8 @@ def measure(local: LocalModel, record: Record, ratios: Sequence[float], *, heavy
         if getattr(selector, "needs", "") == "all" and not heavy:
             continue
         methods[name] = {str(ratio): trial.evict(selector, ratio) for ratio in ratios}
-    methods["reprefill"] = {str(ratio): trial.reprefill(ratio) for ratio in ratios}
+    # half of the prompt read again would save nothing
+    methods["reprefill"] = {str(ratio): trial.reprefill(ratio) for ratio in ratios if ratio > 0.5}
     methods["critic-rag int8"] = {"0.75": trial.evict(METHODS["critic-rag"](), 0.75, int8=True)}
     return {
         "id": record.id,
@@ -257,17 +258,18 @@ def plot(table: dict[str, Any], folder: Path) -> None:
     from matplotlib import pyplot
 
     folder.mkdir(parents=True, exist_ok=True)
-    names = [n for n in table if all(str(r) in table[n] for r in RATIOS)]
+    names = [n for n in table if len(table[n]) > 1]
     for key, label, low, high in (
         ("kept", "share of the context's gain kept", -0.5, 1.1),
         ("kl", "KL to the full cache", 0, 1.5),
     ):
         figure, axes = pyplot.subplots(figsize=(7, 4.2))
         for name in names:
-            values = [table[name][str(r)][key] for r in RATIOS]
+            ratios = [r for r in RATIOS if str(r) in table[name]]
+            values = [table[name][str(r)][key] for r in ratios]
             strong = name in ("critic-rag", "reprefill", "snapkv")
             axes.plot(
-                RATIOS,
+                ratios,
                 values,
                 marker="o",
                 label=name,

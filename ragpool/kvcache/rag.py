@@ -39,7 +39,7 @@ class CriticRag:
     table: HeadTable | None = None
     lexical_share: float = 0.7
     whole: float = 0.5
-    kernel: int = 5
+    kernel: int = 9
 
     def select(self, layout: PromptLayout, signals: Signals, keep: int) -> Importance:
         heads = self._heads(signals)
