@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from ragpool import db
 from ragpool.db import Database
 from ragpool.errors import StoreError
+from ragpool.groupcommit import MOST
 
 
 @pytest.fixture
@@ -63,10 +64,11 @@ def commits(database: Database) -> list[int]:
 def test_blocks_that_wait_share_a_commit(file: sa.URL) -> None:
     database = Database(file)
     counted = commits(database)
-    raised = together(database, *[lambda c, n=n: put(c, str(n)) for n in range(20)])  # type: ignore[misc]
-    assert raised == [None] * 20
-    assert len(counted) == 1
-    assert keys(database) >= {str(n) for n in range(20)}
+    blocks = 2 * MOST
+    raised = together(database, *[lambda c, n=n: put(c, str(n)) for n in range(blocks)])  # type: ignore[misc]
+    assert raised == [None] * blocks
+    assert len(counted) == 2
+    assert keys(database) >= {str(n) for n in range(blocks)}
     database.close()
 
 
