@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import json
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,7 +28,7 @@ from ragpool.errors import (
     SettingsError,
     TransientModelError,
 )
-from ragpool.models import LocalChat, LocalModel, is_transient, load_chat, local_model
+from ragpool.models import LocalChat, LocalModel, is_transient, load_chat, local_model, unload
 from ragpool.settings import ModelSettings
 
 # ---- LocalChat
@@ -61,6 +63,16 @@ def test_load_chat_shares_the_model_in_memory(tmp_path: Path) -> None:
     assert loaded.temperature == 0.5
 
 
+def test_unloaded_models_leave_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragpool.models._loaded", {})  # those of other tests stay
+    settings = ModelSettings(chat=str(tiny.save(tmp_path / "m")))
+    loaded = weakref.ref(local_model(settings))
+    unload()
+    gc.collect()
+    assert loaded() is None
+    assert local_model(settings) is not None
+
+
 async def test_every_way_in_gives_the_same(chat: LocalChat, model: LocalModel) -> None:
     messages = [SystemMessage("be brief"), HumanMessage("the ship")]
     prompt = f"{tiny.START}system\nbe brief{tiny.END}\n{tiny.START}user\nthe ship{tiny.END}\n{tiny.START}assistant\n"
@@ -93,6 +105,33 @@ def test_options_of_a_call(chat: LocalChat, model: LocalModel, tmp_path: Path) -
         model.load_adapter("one", tiny.save_lora(tmp_path / "one", 1))
     assert chat.invoke("the ship", adapter="one").content != text
     assert chat.invoke("the ship").content == text
+
+
+async def test_a_batch_is_decoded_together(model: LocalModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    chat = LocalChat(local=model, max_tokens=12)
+    messages: list[Any] = ["the ship", "another one", "the ship"]
+    alone = [str(chat.invoke(message).content) for message in messages]
+    batches: list[int] = []
+    complete_batch = model.complete_batch
+
+    def counted(prompts: list[str], **options: Any) -> Any:
+        batches.append(len(prompts))
+        return complete_batch(prompts, **options)
+
+    monkeypatch.setattr(model, "complete_batch", counted)
+    assert [reply.content for reply in chat.batch(messages)] == alone
+    assert [reply.content for reply in await chat.abatch(messages)] == alone
+    assert batches == [2, 2]  # the same message twice is decoded once
+    stop = alone[0][1]
+    assert chat.batch(messages, stop=[stop])[0].content == alone[0][: alone[0].index(stop)]
+    assert [reply.content for reply in chat.batch(messages, max_tokens=1)] != alone
+    # an error belongs to its own input
+    long = "x" * 250
+    first, second = chat.batch(["the ship", long], return_exceptions=True)
+    assert first.content == alone[0]
+    assert isinstance(second, ContextLengthError)
+    with pytest.raises(SettingsError, match="has no option"):
+        chat.batch(messages, tools=[])
 
 
 def test_logprobs_come_as_openai_writes_them(chat: LocalChat) -> None:

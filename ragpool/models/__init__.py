@@ -42,6 +42,7 @@ __all__ = [
     "load_embedder",
     "local_model",
     "resolve",
+    "unload",
     "with_kv",
 ]
 
@@ -108,6 +109,12 @@ def local_model(settings: ModelSettings) -> LocalModel | None:
 def load_embedder(settings: ModelSettings) -> Embedder:
     """The embedder of the settings, the same object for every caller."""
     return _once(Embedder.load, settings.embedder, settings)
+
+
+def unload() -> None:
+    """Let go of every model that was loaded here; memory is free once nobody else holds one. The next use loads again."""
+    with _lock:
+        _loaded.clear()
 
 
 def _once(load: Callable[[str, ModelSettings], _T], name: str, settings: ModelSettings) -> _T:

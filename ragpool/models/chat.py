@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import run_in_executor
+from langchain_core.runnables import RunnableConfig, run_in_executor
 from pydantic import ConfigDict, Field, SecretStr
 
-from ragpool.errors import ModelError, SettingsError
+from ragpool.errors import ModelError, RagpoolError, SettingsError
 from ragpool.kvcache import KVChoice
 from ragpool.models.decoding import Completion, Generation, TokenLogprob
 from ragpool.models.local import LocalModel
+from ragpool.models.request import Options
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system"}
 _CALL_OPTIONS = frozenset(
     {"adapter", "kv", "logprobs", "max_tokens", "seed", "stream", "temperature", "top_logprobs"}
 )
 _DONE = object()
+# what ``batch`` decoded together, by prompt, for the ``invoke`` of each input that it consists of
+_TOGETHER: ContextVar[Mapping[str, Completion]] = ContextVar("ragpool_together", default=MappingProxyType({}))
 
 
 class LocalChat(BaseChatModel):
@@ -138,16 +144,75 @@ class LocalChat(BaseChatModel):
             yield chunk
         yield self._last(generation.completion)
 
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """The replies, decoded together; callbacks see one run for each, as with ``invoke``."""
+        with self._decoded(inputs, kwargs):
+            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """``batch`` without blocking the event loop."""
+        together = await run_in_executor(None, self._decode_together, inputs, kwargs)
+        token = _TOGETHER.set(together)
+        try:
+            return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        finally:
+            _TOGETHER.reset(token)
+
+    @contextmanager
+    def _decoded(self, inputs: list[LanguageModelInput], options: dict[str, Any]) -> Iterator[None]:
+        token = _TOGETHER.set(self._decode_together(inputs, options))
+        try:
+            yield
+        finally:
+            _TOGETHER.reset(token)
+
+    def _decode_together(
+        self, inputs: list[LanguageModelInput], options: dict[str, Any]
+    ) -> dict[str, Completion]:
+        """Completions by prompt; none for a call with an error in it, which each ``invoke`` then raises itself."""
+        if len(inputs) < 2 or self.streaming or self.timeout is not None:
+            return {}
+        try:
+            prompts = list(dict.fromkeys(self._prompt(self._convert_input(i).to_messages()) for i in inputs))
+            rest = {name: value for name, value in options.items() if name != "stop"}
+            together = self.local.complete_batch(prompts, **self._options(options.get("stop"), rest))
+        except RagpoolError:
+            return {}
+        return dict(zip(prompts, together, strict=True))
+
     def _start(
         self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]
     ) -> Generation:
+        prompt = self._prompt(messages)
+        done = _TOGETHER.get().get(prompt)
+        if done is not None:
+            return Generation(_finished(done))
+        return self.local.stream(prompt, **self._options(stop, options))
+
+    def _prompt(self, messages: list[BaseMessage]) -> str:
+        return self.local.render([_message(message) for message in messages])
+
+    def _options(self, stop: list[str] | None, options: dict[str, Any]) -> Options:
         if unknown := sorted(set(options) - _CALL_OPTIONS):
             raise SettingsError(
                 f"LocalChat has no option {', '.join(unknown)}; it takes stop, {', '.join(sorted(_CALL_OPTIONS))}"
             )
         top = options.get("top_logprobs", self.top_logprobs)
-        return self.local.stream(
-            self.local.render([_message(message) for message in messages]),
+        return Options(
             adapter=options.get("adapter", self.adapter),
             max_new_tokens=options.get("max_tokens", self.max_tokens),
             stop=self.stop if stop is None else stop,
@@ -197,6 +262,12 @@ class LocalChat(BaseChatModel):
         if completion.logprobs is not None:
             metadata["logprobs"] = {"content": [_logprob(entry) for entry in completion.logprobs]}
         return metadata
+
+
+def _finished(completion: Completion) -> Generator[str, None, Completion]:
+    """The pieces of a completion that is there already."""
+    yield completion.text
+    return completion
 
 
 def _logprob(entry: TokenLogprob) -> dict[str, Any]:

@@ -29,7 +29,7 @@ FOLDER_BYTES = 2 * 2**30
 
 
 class PrefixFiles:
-    """The prompts of one model in a folder, keys and values as float16; logits after one differ by about 1e-2.
+    """The prompts of one model in a folder, keys and values as float16, so logits after one are rounded.
 
     A file that is damaged, or of another model, adapter or format, is ignored with a line in the log. The
     folder keeps to ``limit`` bytes; the files used longest ago go first.
