@@ -89,7 +89,7 @@ def answer_lines(answer: Answer) -> Iterator[str]:
 def plan_lines(plan: KeepPlan | None) -> Iterator[str]:
     """What a compressed cache kept of the last prompt: its sentences, the brighter the more of them is there."""
     if plan is None:
-        yield "[dim]kv: every prompt stayed whole (no method set, or prompts shorter than generator.kv.start)[/]"
+        yield "[dim]kv: every prompt stayed whole (no method set, or the prompts were too short for it)[/]"
         return
     kept = plan.summary()
     yield (
