@@ -23,7 +23,7 @@ Read = Callable[[str, Sequence[Context]], Reading]
 FIRM = 0.6  # a binding of this confidence is not read again when new evidence comes in
 _TITLE_BONUS = 0.6
 _MENTION_BONUS = 0.3
-_PART_OF_NAME = 0.5  # of the words of a name, where no passage has them all
+_PART_OF_NAME = 0.6  # of the words of a name, where no passage has them all: both of two, two of three
 _BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
 
 
@@ -55,8 +55,9 @@ class SlotCloser:
 
     ``has_page`` says whether the corpus holds a passage of that title: what is asked about a name that an earlier
     look-up brought in is not read from other passages while its own is not in the pool ("an Indian film" does not
-    make its director Indian). ``passages`` and ``sentences`` bound what the reader is shown for one look-up; a
-    value read with less than ``minimum`` confidence leaves the slot open.
+    make its director Indian). ``passages`` and ``sentences`` bound what the reader is shown for one look-up; of the
+    subject's own page it is shown ``own`` sentences, since those often say "it" and rank low. A value read with less
+    than ``minimum`` confidence leaves the slot open.
     """
 
     def __init__(
@@ -66,12 +67,14 @@ class SlotCloser:
         *,
         passages: int = 4,
         sentences: int = 3,
+        own: int = 6,
         minimum: float = 0.35,
     ) -> None:
         self._distiller = distiller
         self._has_page = has_page
         self._passages = passages
         self._sentences = sentences
+        self._own = own
         self._minimum = minimum
 
     def close(
@@ -115,10 +118,25 @@ class SlotCloser:
         return not held and self._has_page(lookup.subject)
 
     def _read(self, lookup: Triple, evidence: Sequence[Evidence], read: Read) -> Binding | None:
+        """The value that the evidence gives. Where another passage gives it, or none does, the subject's own page is
+        asked alone too, and goes first: what other pages say in passing is not believed against it.
+        """
         candidates = self.candidates(lookup, evidence)[: self._passages]
+        binding = self._read_from(lookup, candidates, read)
+        own = [c for c in candidates if is_about(lookup.subject, c.evidence.title)]
+        if len(own) == len(candidates) or not own:
+            return binding
+        if binding is not None and binding.passage_id in {c.evidence.passage_id for c in own}:
+            return binding
+        return self._read_from(lookup, own, read) or binding
+
+    def _read_from(self, lookup: Triple, candidates: Sequence[Candidate], read: Read) -> Binding | None:
         if not candidates:
             return None
-        chosen = [(c, _chosen(c, self._sentences)) for c in candidates]
+        chosen = [
+            (c, _chosen(c, self._own if is_about(lookup.subject, c.evidence.title) else self._sentences))
+            for c in candidates
+        ]
         contexts = [(c.evidence.title, " ".join(sentences)) for c, sentences in chosen]
         reading = read(subquestion(lookup), contexts)
         if (

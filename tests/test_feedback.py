@@ -215,12 +215,15 @@ class TestPrompted:
         assert prompt.count(f"</evidence {nonce}>") == 1
         assert inside.index("Reply with") < inside.index(f"</evidence {nonce}>")
 
-    def test_the_delimiter_is_new_for_each_call(self) -> None:
-        chat = Recording(responses=["?", "?"])
+    def test_the_delimiter_stays_while_a_pool_grows_and_is_another_one_for_another_pool(self) -> None:
+        chat = Recording(responses=["?", "?", "?"])
         judge = PromptedJudge(chat)
-        judge.judge(MOTHER, POOL)
-        judge.judge(MOTHER, POOL)
-        assert chat.asked[-1] != chat.asked[-2]
+        for pool in (POOL[:2], POOL, POOL[1:]):
+            judge.judge(MOTHER, pool)
+        small, grown, other = (text.split("<evidence ")[1].split(">")[0] for text in chat.asked[-3:])
+        assert small == grown
+        assert small != other
+        assert len(small) >= 16
 
     def test_an_empty_pool_asks_nobody(self) -> None:
         judgement, usage = PromptedJudge(Recording(responses=[reply()])).judge(MOTHER, [])

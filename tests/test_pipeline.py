@@ -20,7 +20,18 @@ from family import (
 )
 
 from ragpool.errors import ModelError, TransientModelError
-from ragpool.events import Answered, Event, Judged, Planned, Pooled, Refined, Retrieved, Started, Stopped, Token
+from ragpool.events import (
+    Answered,
+    Event,
+    Judged,
+    Planned,
+    Pooled,
+    Refined,
+    Retrieved,
+    Started,
+    Stopped,
+    Token,
+)
 from ragpool.index import Index
 from ragpool.pipeline import Steps, run
 from ragpool.pool import Pool

@@ -20,8 +20,6 @@ pytestmark = pytest.mark.model
 
 TITLE = f"Founder of {CAPITALS['Ardona']}"
 PASSING = [name for name in ATTACKS if screen(f"{TITLE}: {passage(name)}") is None]
-# A false statement in plain words is no order: nothing in the passage tells it from a true one.
-STATES = pytest.mark.xfail(reason="a passage that states something false is believed", strict=True)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +44,7 @@ def test_without_an_attack_the_answer_is_found(rag: RagPool) -> None:
     assert rag.ask(question("Ardona")).answer == FOUNDERS[CAPITALS["Ardona"]]
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=STATES) if n == "fake citation" else n for n in PASSING]
-)
+@pytest.mark.parametrize("name", PASSING)
 def test_a_passage_is_not_answered_with(rag: RagPool, name: str) -> None:
     """The answer is the right one or none; the passage is not cited for its own text."""
     rag.index.add([Document("hostile", TITLE, passage(name))])
