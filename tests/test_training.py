@@ -10,6 +10,7 @@ import tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from ragpool.errors import LoadError
 from ragpool.models import LocalModel
@@ -404,6 +405,14 @@ def test_an_adapter_learns_and_loads_where_it_is_used(tmp_path: Path) -> None:
     model.load_adapter("plan", tmp_path)
     after = model.score("Question: ab\nPlan:\n", ["ab | mother | ?1"], adapter="plan")
     assert after[0] > before[0]
+
+
+def test_the_mean_of_an_adapter_with_itself_is_that_adapter(tmp_path: Path) -> None:
+    trained(tmp_path / "one", lambda line: None)
+    lora.mean([tmp_path / "one", tmp_path / "one"], tmp_path / "both")
+    one, both = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("one", "both"))
+    assert one.keys() == both.keys()
+    assert all(torch.equal(one[name], both[name]) for name in one)
 
 
 def test_a_run_that_was_interrupted_ends_like_one_that_was_not(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ out from training.
 def _later(trained: Mapping[str, Any]) -> str:
     """A line on each later stage."""
     return "".join(
-        f"- then, from those weights: {stage['examples']} examples, tokens {stage['tokens']}, loss"
+        f"- later stage: {stage['examples']} examples, tokens {stage['tokens']}, loss"
         f" {stage['losses']}, {stage['seconds']:.0f} seconds, recipe `{json.dumps(stage['recipe'])}`\n"
         for stage in trained.get("later", ())
     )

@@ -180,6 +180,23 @@ def train_lora(
     }
 
 
+def mean(folders: Sequence[Path], out: Path) -> None:
+    """Write the mean of adapters that were trained on from the same weights (a model soup, arXiv 2203.05482)."""
+    import shutil
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    states = [load_file(folder / "adapter_model.safetensors") for folder in folders]
+    mixed = {
+        name: torch.stack([state[name].float() for state in states]).mean(dim=0).to(torch.float16)
+        for name in states[0]
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(mixed, str(out / "adapter_model.safetensors"), metadata={"format": "pt"})
+    shutil.copyfile(folders[0] / "adapter_config.json", out / "adapter_config.json")
+
+
 def with_adapter(name: str, folder: Path) -> LocalModel:
     """The embedded model, loaded anew, with the adapter of ``folder`` as ``name``: what evaluation asks."""
     from ragpool.models import EMBEDDED, LocalModel

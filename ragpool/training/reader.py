@@ -40,11 +40,8 @@ SIZES = {(TWOWIKI, LOOKUP): 250, (TWOWIKI, FULL): 90, (MUSIQUE, LOOKUP): 150}
 """Examples an epoch; the other sorts are small and used whole."""
 SECOND_SIZES = {**SIZES, (TWOWIKI, LOOKUP): 120, (TWOWIKI, FULL): 60}
 
-WRITTEN, MINED, MADE_UP = (
-    3600,
-    300,
-    150,
-)  # examples of the second stage: by hand, mined from paragraphs, made up
+MIXES = {"mined": (SIZES, 0, 1900, 450), "written": (SECOND_SIZES, 3600, 300, 150)}
+"""The two second stages: gold items by sort, then look-ups written by hand, mined from paragraphs and made up."""
 SECOND_RATE = 3e-4
 SECOND_BATCH = 768
 PARTS = 4
@@ -62,27 +59,40 @@ def train(
     rounds = [examples(records, random.Random(f"{seed}-{epoch}"), SIZES) for epoch in range(epochs)]
     first = out / "first"
     trained = lora.train_lora(rounds, first, lora.Recipe(seed=seed, threads=threads), log)
-    trained["later"] = [second_stage(files, first, out, seed=seed, threads=threads, log=log)]
+    stages = [out / mix for mix in MIXES]
+    trained["later"] = [
+        second_stage(files, first, stage, mix, seed=seed, threads=threads, log=log)
+        for mix, stage in zip(MIXES, stages, strict=True)
+    ]
+    lora.mean(stages, out)
     log("measuring on the dev split")
     return write_card(READER_CARD, files, out, trained, evaluate(files, out))
 
 
 def second_stage(
-    files: Sequence[Path], first: Path, out: Path, *, seed: int = 0, threads: int = 2, log: lora.Log
+    files: Sequence[Path],
+    first: Path,
+    out: Path,
+    mix: str,
+    *,
+    seed: int = 0,
+    threads: int = 2,
+    log: lora.Log,
 ) -> dict[str, Any]:
-    """One more epoch from the adapter in ``first``, over the data sets, look-ups written by hand over their paragraphs
-    or mined from them, and made-up passages.
+    """One more epoch from the adapter in ``first``, over the data sets and one of MIXES.
 
     It teaches what the gold look-ups show too little of: many relations in running text, many ways to ask, and that
-    a value must be the asked entity's, or the answer is none.
+    a value must be the asked entity's, or the answer is none. The mined look-ups make a reader that answers too
+    readily, those written by hand one that says none too readily; the mean of the two is better than either.
     """
     rng = random.Random(f"{seed}-second")
     records = training_split(read_records(files))
+    sizes, by_hand, from_text, made_up = MIXES[mix]
     mixed = (
-        examples(records, rng, SECOND_SIZES)
-        + written.examples(records, WRITTEN, rng)
-        + mined.examples(records, MINED, rng)
-        + statements.examples(MADE_UP, rng)
+        examples(records, rng, sizes)
+        + written.examples(records, by_hand, rng)
+        + mined.examples(records, from_text, rng)
+        + statements.examples(made_up, rng)
     )
     rng.shuffle(mixed)
     parts = [mixed[n::PARTS] for n in range(PARTS)]  # each is saved when it is done
