@@ -19,6 +19,7 @@ from typing import IO, Any
 import pytest
 import scripted
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from ragpool.flows.home import prefect_home
 
 from ragpool.db import DATABASE_FILE
@@ -190,10 +191,9 @@ async def states_of(out: Path, store: Path) -> list[str]:
     with prefect_home(store) as ready:
         ready()
         async with get_client() as client:
-            runs = await client.read_flow_runs()
-    return [
-        str(run.state_type.value) for run in runs if run.state_type and run.parameters.get("out") == str(out)
-    ]
+            named = FlowRunFilter(name=FlowRunFilterName(any_=[str(out)]))
+            runs = await client.read_flow_runs(flow_run_filter=named)
+    return [str(run.state_type.value) for run in runs if run.state_type]
 
 
 def test_our_own_server_ends_with_a_killed_batch(tmp_path: Path) -> None:
