@@ -7,6 +7,7 @@ heads keep the same number of positions: a cache of unequal ones frees no memory
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -40,7 +41,7 @@ class Selector(Protocol):
 
 
 @dataclass(frozen=True)
-class PerLayer:
+class PerLayer(ABC):
     """Base of selectors that score each layer for itself. ``needs`` says which queries must be collected."""
 
     needs: ClassVar[str] = "window"  # "window": of the question; "blind": before it; "all": of every token
@@ -48,9 +49,9 @@ class PerLayer:
     def select(self, layout: PromptLayout, signals: Signals, keep: int) -> Importance:
         return Importance(tuple(self.score(layer, layout, signals) for layer in signals.layers))
 
+    @abstractmethod
     def score(self, layer: LayerSignals, layout: PromptLayout, signals: Signals) -> torch.Tensor:
         """Scores [kv heads, length]."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
