@@ -141,7 +141,7 @@ class Tova(PerLayer):
 
 
 @dataclass(frozen=True)
-class H2O(PerLayer):
+class H2O:
     """Heavy hitters: attention received from all tokens (arXiv 2306.14048), and half the budget for recent ones."""
 
     needs: ClassVar[str] = "all"
