@@ -141,7 +141,7 @@ def main() -> None:
     files, split, limit = options.files, options.split, options.limit
     names = [*PARTS, *MODES, *PATCHES]
     if options.quick:
-        files, split, limit, names = [CORPUS / "questions.jsonl"], "all", 4, [*names[:1], "no plan"]
+        files, split, limit, names = [CORPUS / "questions.jsonl"], "all", 2, [*names[:1], "no plan"]
     if not files:
         parser.error("give a data set file, or --quick")
     if options.only:
