@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from langchain_core.language_models import FakeListChatModel
 from numpy.typing import NDArray
@@ -130,6 +130,7 @@ class TestVerdict:
         ),
         st.sampled_from(["sufficient", "probability", "missing"]),
     )
+    @example([""], "missing")
     def test_a_field_of_another_kind_is_never_sufficient(self, value: object, key: str) -> None:
         verdict = parse_verdict(reply(**{key: value}))
         if verdict is not None and verdict.sufficient:

@@ -39,8 +39,8 @@ def parse_verdict(reply: str) -> Verdict | None:
 
     A code fence around the object and a leading ``<think>`` block are allowed. The object has exactly the
     keys ``sufficient`` (true or false), ``probability`` (a number from 0 to 1) and ``missing`` (a list of
-    strings), each once. A reply that calls the evidence sufficient and names something missing contradicts
-    itself and counts as insufficient.
+    strings), each once. A reply that calls the evidence sufficient and lists something missing, be it a blank,
+    contradicts itself and counts as insufficient.
     """
     text = _THOUGHT.sub("", reply, count=1).strip()
     fenced = _FENCE.match(text)
@@ -60,7 +60,7 @@ def parse_verdict(reply: str) -> Verdict | None:
     if not isinstance(missing, list) or not all(isinstance(item, str) for item in missing):
         return None
     items = tuple(dict.fromkeys(line for item in missing if (line := _one_line(item))))[:MAX_GAPS]
-    return Verdict(sufficient and not items, float(probability), items)
+    return Verdict(sufficient and not missing, float(probability), items)
 
 
 class PromptedJudge:
