@@ -15,7 +15,7 @@ from ragpool.distil import Distiller, Sentence, best_spans, content_words, fold,
 from ragpool.plan import fill, slots_in
 from ragpool.slots import Reading, subquestion
 from ragpool.types import Binding, Evidence, Question, Triple
-from ragpool.values import fits
+from ragpool.values import fits, told_of_the_other
 
 Context = tuple[str, str]
 Read = Callable[[str, Sequence[Context]], Reading]
@@ -48,6 +48,24 @@ def filled(triple: Triple, bindings: Sequence[Binding]) -> Triple | None:
 def is_about(subject: str, title: str) -> bool:
     """Whether a passage of this title is the subject's own, bracketed disambiguation aside."""
     return fold(_BRACKETS.sub("", title)).strip() == fold(_BRACKETS.sub("", subject)).strip()
+
+
+def namesakes(subject: str, told: str, titles: Sequence[str]) -> frozenset[str]:
+    """Of the titles that differ in a bracketed addition alone, those that ``told`` does not mean.
+
+    "the engineer Bennedd Nilorrey" is not "Bennedd Nilorrey (diplomat)". Where ``told`` names no addition, or all of
+    them, nobody is ruled out.
+    """
+    told = fold(told)
+    own = {title: added for title in titles if is_about(subject, title) and (added := _added(title))}
+    meant = {t for t, added in own.items() if f"{added} {fold(subject)}" in told}
+    meant = meant or {t for t, added in own.items() if added in told}
+    return frozenset(own.keys() - meant) if meant else frozenset()
+
+
+def _added(title: str) -> str:
+    found = _BRACKETS.search(title)
+    return fold(found.group()).strip(" ()") if found else ""
 
 
 class SlotCloser:
@@ -89,7 +107,9 @@ class SlotCloser:
                 continue
             binding = before.get(lookup.object)
             if binding is None and not (slots_in(triple.subject) and self._page_is_missing(lookup, evidence)):
-                binding = self._read(lookup, evidence, read)
+                told = next((b.quote for b in bindings if b.slot in slots_in(triple.subject)), question.text)
+                others = namesakes(lookup.subject, told, [e.title for e in evidence])
+                binding = self._read(lookup, [e for e in evidence if e.title not in others], read)
             if binding is not None:
                 bindings.append(binding)
         return tuple(bindings)
@@ -146,8 +166,12 @@ class SlotCloser:
         ):
             return None
         for candidate, sentences in chosen:
-            for sentence in sentences:
+            for number, sentence in enumerate(sentences):
                 if fold(reading.value) in fold(sentence):
+                    if told_of_the_other(lookup.relation, reading.value, sentence):
+                        continue
+                    if not _told_of(lookup.subject, reading.value, candidate.evidence, sentences, number):
+                        continue
                     return Binding(
                         lookup.object,
                         reading.value,
@@ -161,6 +185,19 @@ class SlotCloser:
 def _sensible(lookup: Triple, value: str) -> bool:
     """Whether a value can be the look-up's at all: of the kind that is asked for, and not the subject over again."""
     return fits(lookup.relation, value) and not is_about(lookup.subject, value)
+
+
+def _told_of(subject: str, value: str, evidence: Evidence, sentences: Sequence[str], number: int) -> bool:
+    """Whether a sentence is about the subject: on a page of its name, or where it or the one before mentions it.
+
+    "She was educated at Coll. Ada was among her friends" says nothing of Ada's school. A value that is the page's own
+    title may stand in any sentence.
+    """
+    wanted, title = content_words(subject), content_words(evidence.title)
+    if overlap(wanted, title) == 1 or overlap(title, wanted) == 1 or is_about(value, evidence.title):
+        return True
+    near = " ".join(sentences[max(0, number - 1) : number + 1])
+    return overlap(wanted, content_words(near)) >= _PART_OF_NAME
 
 
 def _chosen(candidate: Candidate, keep: int) -> list[str]:

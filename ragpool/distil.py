@@ -72,6 +72,11 @@ def fold(text: str) -> str:
     return plain(plain(text).casefold())
 
 
+def folded_words(text: str) -> str:
+    """The folded words of a text, one space between them."""
+    return " ".join(_WORD.findall(fold(text)))
+
+
 def content_words(text: str) -> frozenset[str]:
     """The folded words of a text that are not function words, plural s stripped."""
     words = (w for w in _WORD.findall(fold(text)) if w not in FUNCTION_WORDS)

@@ -14,7 +14,7 @@ from collections.abc import Generator as Writing
 from dataclasses import dataclass, field, replace
 
 from ragpool.closing import SlotCloser
-from ragpool.distil import Distiller
+from ragpool.distil import Distiller, folded_words
 from ragpool.errors import ModelError, TransientModelError
 from ragpool.events import (
     Answered,
@@ -52,6 +52,8 @@ from ragpool.types import (
 )
 
 Cancelled = Callable[[], bool]
+
+_DEEP = 24  # hits of a later query, of which those that carry the name it is about come first
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +197,18 @@ class _Run:
         if query.kind == "bridge":
             own = [p for p in self.steps.index.by_title(query.text) if p.id not in known]
             return tuple(Hit(p, 1.0, "title") for p in own[: self.settings.retrieve.gap_k])
-        k = self.settings.retrieve.k if number == 0 else self.settings.retrieve.gap_k
-        return self.steps.retriever.retrieve(query.text, k=k, exclude=known)
+        if number == 0:
+            return self.steps.retriever.retrieve(query.text, k=self.settings.retrieve.k, exclude=known)
+        subject, most = self._subject(query), self.settings.retrieve.gap_k
+        hits = self.steps.retriever.retrieve(query.text, k=max(most, _DEEP), exclude=known)
+        named = sorted(hits, key=lambda hit: subject not in f" {folded_words(hit.passage.search_text)} ")
+        return tuple(named[:most])
+
+    def _subject(self, query: Query) -> str:
+        """The name that a gap's query looks for, its folded words; empty where it has none."""
+        gaps = self.pool.judgements[-1][1].gaps if self.pool.judgements else ()
+        asked = next((g.triple.subject for g in gaps if g.triple and g.text == query.gap), "")
+        return f" {folded_words(asked)} " if asked else ""
 
     def _distilled(self, number: int, query: Query, hits: Sequence[Hit]) -> list[Evidence]:
         found = [evidence_of(hit, number, query) for hit in hits]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ragpool.closing import filled, is_about
+from ragpool.closing import filled, is_about, namesakes
 from ragpool.distil import Distiller, content_words, fold
 from ragpool.types import Binding, Evidence, Gap, Judgement, Query, Question, Triple
 
@@ -138,9 +138,11 @@ def order(
     first = [by_id[b.passage_id] for b in bindings if b.passage_id in by_id]
     score: dict[str, float] = dict.fromkeys(by_id, 0.0)
     asked = lookups(question, bindings)
+    told = " ".join([question.text, *(b.quote for b in bindings)])
     for lookup in asked:
-        own = (e for e in evidence if is_about(lookup.subject, e.title))
-        first += sorted(own, key=lambda e: e.passage_id)
+        own = [e for e in evidence if is_about(lookup.subject, e.title)]
+        others = namesakes(lookup.subject, told, [e.title for e in own])
+        first += sorted((e for e in own if e.title not in others), key=lambda e: e.passage_id)
     first += likely(question, bindings, evidence, distiller)
     for text in (question.text, *(f"{t.subject} {t.relation}" for t in asked)):
         ranked = distiller.rank(text, evidence)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ragpool import prompts
+from ragpool.distil import folded_words
 from ragpool.plan import adapter_folder, reply_usage
 from ragpool.types import Triple, Usage
 from ragpool.values import parse_date
@@ -35,7 +35,6 @@ PROMPTED_CONFIDENCE = 0.8  # a chat model gives no probability; its verified val
 
 Context = tuple[str, str]
 
-_WORD = re.compile(r"\w+")
 _DATES = re.compile(
     r"(?:\d{1,2}(?:st|nd|rd|th)? (?:of )?[A-Z][a-z]+,? \d{3,4}|[A-Z][a-z]+ \d{1,2}(?:st|nd|rd|th)?,? \d{3,4}"
     r"|[A-Z][a-z]+,? \d{4}|\b\d{4}\b)"
@@ -72,11 +71,11 @@ def parse_reading(text: str) -> str | None:
 
 def stands_in(value: str, contexts: Sequence[Context]) -> bool:
     """Whether the words of ``value`` occur in one context or its title, case and spacing aside, or it is yes or no."""
-    wanted = _words(value)
+    wanted = folded_words(value)
     if wanted in ("yes", "no"):
         return True
     return bool(wanted) and any(
-        f" {wanted} " in f" {_words(part)} " for context in contexts for part in context
+        f" {wanted} " in f" {folded_words(part)} " for context in contexts for part in context
     )
 
 
@@ -168,9 +167,3 @@ def verified(value: str | None, confidence: float, contexts: Sequence[Context], 
 
 def _line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _words(text: str) -> str:
-    """The folded words of a text, one space between them."""
-    folded = unicodedata.normalize("NFKD", text.casefold())
-    return " ".join(_WORD.findall("".join(c for c in folded if not unicodedata.combining(c))))

@@ -45,6 +45,18 @@ _ASKS_NAME = re.compile(
     r"|country of (?:origin|citizenship)|headquarters|educated at|named after|river)\b",
     re.IGNORECASE,
 )
+_ASKS_PERSON = re.compile(
+    r"\b(?:mother|father|parent|spouse|wife|husband|child|sibling|teacher|student|captain|author|writer|composer|librettist|screenwriter"
+    r"|mediator|leader|mayor|commander)\b",
+    re.IGNORECASE,
+)
+_ASKS_BIRTHPLACE = re.compile(r"\b(?:place of birth|birthplace|born in|where .*born)\b", re.IGNORECASE)
+_BODY = re.compile(
+    r"&|\b(?:College|School|Academy|Institute|University|Museum|Gallery|Press|Yard|Foundry|Company|Printers|Shipbuilders|Engineers"
+    r"|Society|Inc|Ltd|Records|Studios|Hall|Line|Works)\.?$"
+)  # a value that ends so is a house or a body of people
+_BIRTH = re.compile(r"\b(?:born|birth|birthday|birthplace|native)\b", re.IGNORECASE)
+_DEATH = re.compile(r"\b(?:died|dies|death|dead|killed|buried|murdered|executed)\b", re.IGNORECASE)
 _NUMERAL = re.compile(
     r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|dozen|hundred|thousand"
     r"|million|billion)\b",
@@ -92,9 +104,42 @@ def fits(relation: str, value: str) -> bool:
     if _ASKS_NUMBER.search(relation):  # a full date is no number
         date = parse_date(value)
         return bool(_NUMERAL.search(value)) and not (date and date[1])
+    if _BODY.search(value.strip()) and (_ASKS_PERSON.search(relation) or _ASKS_BIRTHPLACE.search(relation)):
+        return False
     if _ASKS_NAME.search(relation):
         return any(c.isupper() for c in value) and _DATE.fullmatch(value.strip()) is None
     return True
+
+
+def told_of_the_other(relation: str, value: str, sentence: str) -> bool:
+    """Whether a birth is asked for and the sentence gives ``value`` of a death, or the reverse.
+
+    The word for either that stands last before the value decides, else the first after it; of a span of two dates in
+    brackets the first is a birth's.
+
+    >>> told_of_the_other("date of birth", "4 May 1890", "Alda Brenn was a painter who died on 4 May 1890.")
+    True
+    """
+    if bool(_BIRTH.search(relation)) == bool(_DEATH.search(relation)):
+        return False
+    told, wanted = fold(sentence), fold(value)
+    if not wanted or wanted not in told:
+        return False
+    before, _, after = told.partition(wanted)
+    events = [(m.start(), True) for m in _BIRTH.finditer(before)]
+    events += [(m.start(), False) for m in _DEATH.finditer(before)]
+    if events:
+        is_birth = max(events)[1]
+    elif (opened := before.rfind("(")) > before.rfind(")") and parse_date(before[opened:]):
+        is_birth = False
+    elif re.match(r"\s*[–—-]\s*\w", after):
+        is_birth = True
+    else:
+        births, deaths = _BIRTH.search(after), _DEATH.search(after)
+        if births is None and deaths is None:
+            return False
+        is_birth = deaths is None or (births is not None and births.start() < deaths.start())
+    return is_birth != bool(_BIRTH.search(relation))
 
 
 def in_the_form_asked(question: str, value: str) -> str | None:

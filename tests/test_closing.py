@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fakes import HashEmbedder
 from family import BORN, DOCUMENTS, PLANS, PatternReader
 
-from ragpool.closing import SlotCloser, filled, is_about
+from ragpool.closing import SlotCloser, filled, is_about, namesakes
 from ragpool.distil import Distiller
 from ragpool.plan import parse_plan
 from ragpool.slots import Reading
@@ -90,3 +91,61 @@ def test_filled_and_is_about() -> None:
     assert filled(Triple("?1", "birthplace", "?2"), []) is None
     assert is_about("Edgar Lewis", "Edgar Lewis (director)")
     assert not is_about("Edgar Lewis", "Edgar Lewisham")
+
+
+def page(title: str, text: str) -> Evidence:
+    return Evidence(title, title, title, text, (Span(0, len(text)),), 0, "q", 1.0)
+
+
+def test_of_two_of_one_name_the_one_that_is_meant_is_read() -> None:
+    plan = parse_plan(
+        "Fog Survey | leader | ?1\n?1 | school | ?2", "Where was the leader of the Fog Survey taught?"
+    )
+    assert plan is not None
+    pool = [
+        page("Fog Survey", "The leader of Fog Survey was Ann Vell. The pilot Ann Vell sailed in May."),
+        page("Ann Vell (baker)", "Ann Vell was a baker. The school of Ann Vell was Holm Hall."),
+        page("Ann Vell (pilot)", "Ann Vell was a pilot. The school of Ann Vell was Port School."),
+    ]
+    told = [replace(pool[0], text="The leader of Fog Survey was Ann Vell, a pilot."), *pool[1:]]
+    closer = SlotCloser(Distiller(HashEmbedder()))
+
+    class Named(PatternReader):
+        def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
+            return Reading("Ann Vell", 0.9) if "leader" in query else super().read(query, contexts)
+
+    found = {b.slot: b.value for b in closer.close(plan, told, (), Named().read)}
+    assert found == {"?1": "Ann Vell", "?2": "Port School"}
+    assert namesakes("Ann Vell", "the baker Ann Vell met a pilot", [p.title for p in pool]) == {
+        "Ann Vell (pilot)"
+    }
+    assert namesakes("Ann Vell", "Ann Vell led it", [p.title for p in pool]) == frozenset()
+
+
+def test_what_is_told_of_a_friend_is_not_believed_of_the_subject() -> None:
+    plan = parse_plan("Ann Vell | school | ?1", "Where was Ann Vell taught?")
+    assert plan is not None
+    friend = page("Cora Marr", "She was taught at Port School. Ann Vell was among her friends.")
+    own = page("Cora Marr", "Ann Vell was her friend. She was taught at Port School.")
+
+    class Hasty(PatternReader):
+        def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
+            return Reading("Port School", 0.9)
+
+    closer = SlotCloser(Distiller(HashEmbedder()))
+    assert closer.close(plan, [friend], (), Hasty().read) == ()
+    assert [b.value for b in closer.close(plan, [own], (), Hasty().read)] == ["Port School"]
+
+
+def test_a_death_is_no_birth() -> None:
+    plan = parse_plan("Ann Vell | date of birth | ?1", "When was Ann Vell born?")
+    assert plan is not None
+
+    class Hasty(PatternReader):
+        def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
+            return Reading("4 May 1890", 0.9)
+
+    closer = SlotCloser(Distiller(HashEmbedder()))
+    died, born = (page("Ann Vell", f"Ann Vell {verb} on 4 May 1890.") for verb in ("died", "was born"))
+    assert closer.close(plan, [died], (), Hasty().read) == ()
+    assert [b.value for b in closer.close(plan, [born], (), Hasty().read)] == ["4 May 1890"]

@@ -91,6 +91,17 @@ class TestAnswers:
         answer = answer_of(ask(index, BORN))
         assert [e.document_id for e in answer.evidence[:2]] == ["alda", "cora"]
 
+    def test_passages_that_carry_the_name_come_before_those_that_fit_the_words(self, tmp_path: Path) -> None:
+        documents = [
+            Document("alda", "Alda Brenn", "Alda Brenn was a weaver. The mother of Alda Brenn was Cora Vell."),
+            Document("hidden", "The Sorrel", "A long story of rivers and cloth and bees, told to Cora Vell by a friend."),
+            *(Document(f"n{n}", f"Birthplace {n}", f"Birthplace number {n}: a birthplace of birthplace.") for n in range(9)),
+        ]  # fmt: skip
+        with family(tmp_path, documents=documents) as index:
+            events = ask(index, BORN)
+        found = [e for e in events if isinstance(e, Retrieved) and e.query.text == "Cora Vell birthplace"]
+        assert [e.hits[0].passage.id for e in found] == ["hidden"]
+
 
 class TestEvents:
     def test_the_order_of_events(self, index: Index) -> None:

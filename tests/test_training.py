@@ -277,9 +277,27 @@ def test_a_step_back_is_read_on_the_page_of_its_value(tmp_path: Path) -> None:
     ]
 
 
+def test_a_step_without_a_value_is_taught_as_none(tmp_path: Path) -> None:
+    record = own_world(
+        tmp_path,
+        question="Where was the designer of Ram Light born?",
+        answer="",
+        supporting_facts=[["Ram Light", 0], ["Bo Reed", 0]],
+        evidences=[["Ram Light", "designer", "Bo Reed"], ["Bo Reed", "birthplace", ""]],
+    )
+    asked = [item for item in readings.items(record) if not item.answer]
+    assert [(item.kind, item.query) for item in asked] == [(readings.LOOKUP, "Bo Reed, birthplace?")]
+    made = readings.example(asked[0], random.Random(0), missing=True)
+    assert made is not None
+    _, contexts, target = made
+    assert target == "none"
+    assert "Bo Reed" in [title for title, _ in contexts]
+    assert readings.example(asked[0], random.Random(0), missing=False) is None
+
+
 def test_what_was_written_by_hand_is_of_training_questions_only() -> None:
-    lines = written.lookups()
-    assert len(lines) > 4000
+    lines = (*written.lookups(), *written.lookups(written.BACKWARD))
+    assert len(lines) > 5000
     assert not any(is_dev(line.record) for line in lines)
     plans = written.plans()
     assert len({p.text for p in plans}) == len(plans) > 1000
@@ -348,6 +366,7 @@ def test_made_targets_stand_in_their_context_or_are_none(make: Any, seed: int) -
     examples = make(random.Random(seed), data._record(VILLAGES))
     assert examples
     for example in examples:
+        assert example.target.startswith(" "), "the prompt ends without one"
         context = example.prompt.split("\n", 1)[1].rsplit("\nQuestion:", 1)[0]
         assert example.target.strip() == "none" or stands_in(example.target.strip(), [("", context)])
 

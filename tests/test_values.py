@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragpool.types import Operation
-from ragpool.values import compare, facts, fits, in_the_form_asked, parse_date, parse_number, same, supports
+from ragpool.values import (
+    compare,
+    facts,
+    fits,
+    in_the_form_asked,
+    parse_date,
+    parse_number,
+    same,
+    supports,
+    told_of_the_other,
+)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +125,12 @@ class TestSupport:
         ("mother", "queen", False),
         ("place of birth", "1890", False),
         ("occupation", "painter", True),
+        ("author", "Black Capstan Press", False),
+        ("author", "Nilor & Wyrur, Printers", False),
+        ("publisher", "Black Capstan Press", True),
+        ("place of birth", "Irvunde Hall", False),
+        ("educated at", "Irvunde Hall", True),
+        ("teacher", "Livanda Hastender", True),
     ],
 )
 def test_a_value_is_of_the_kind_that_the_relation_asks_for(relation: str, value: str, right: bool) -> None:
@@ -137,3 +153,27 @@ def test_an_answer_has_the_form_that_the_question_asks_for(
     question: str, value: str, answer: str | None
 ) -> None:
     assert in_the_form_asked(question, value) == answer
+
+
+@pytest.mark.parametrize(
+    ("relation", "value", "sentence", "expected"),
+    [
+        ("date of birth", "11 April 1835", "Skeg was a maker who died on 11 April 1835.", True),
+        ("date of death", "11 April 1835", "Skeg was a maker who died on 11 April 1835.", False),
+        ("date of death", "3 May 1801", "Skeg (3 May 1801 – 4 June 1850) was a maker.", True),
+        ("date of birth", "3 May 1801", "Skeg (3 May 1801 – 4 June 1850) was a maker.", False),
+        ("date of birth", "4 June 1850", "Skeg (3 May 1801 – 4 June 1850) was a maker.", True),
+        ("place of death", "Holm", "Born in Holm, she died in Ennis.", True),
+        ("place of death", "Ennis", "Born in Holm, she died in Ennis.", False),
+        ("place of birth", "Ennis", "She spent her last years in Ennis and died there.", True),
+        ("employer", "Holm", "Born in Holm, she died in Ennis.", False),
+        ("place of birth", "Holm", "She came from Holm.", False),
+    ],
+)
+def test_a_birth_is_told_from_a_death(relation: str, value: str, sentence: str, expected: bool) -> None:
+    assert told_of_the_other(relation, value, sentence) is expected
+
+
+@given(st.text(max_size=60), st.text(max_size=20), st.text(max_size=60))
+def test_any_text_may_be_told(relation: str, value: str, sentence: str) -> None:
+    assert told_of_the_other(relation, value, sentence) in (True, False)

@@ -60,8 +60,9 @@ def draw(seed: int) -> tuple[list[Record], list[Question]]:
 
 
 def benchmark(seed: int) -> list[Record]:
-    """The answerable questions of a seed in the format of 2WikiMultihopQA: gold paragraphs among the ten that share
-    most words with question and gold, supporting sentences, look-ups as `evidences`."""
+    """The questions of a seed in the format of 2WikiMultihopQA: gold paragraphs among the ten that share most words with
+    question and gold, supporting sentences, look-ups as `evidences`. Of the unanswerable questions only those where a
+    page lacks a fact, with an empty answer and an empty value in the look-up of that fact."""
     documents, asked = draw(seed)
     words = {str(d["id"]): set(re.findall(r"\w{4,}", f"{d['title']} {d['text']}")) for d in documents}
     by_id = {
@@ -70,10 +71,11 @@ def benchmark(seed: int) -> list[Record]:
     }
     rows: list[Record] = []
     for number, q in enumerate(asked, 1):
-        if not q.answers:
+        if not q.triples:
             continue
-        wanted = set(re.findall(r"\w{4,}", q.text)).union(*(words[e] for e in q.evidence))
-        near = sorted(by_id, key=lambda i: (i not in q.evidence, -len(words[i] & wanted), i))[:10]
+        gold = q.evidence or list(q.metadata["near_miss"])  # type: ignore[call-overload]
+        wanted = set(re.findall(r"\w{4,}", q.text)).union(*(words[e] for e in gold))
+        near = sorted(by_id, key=lambda i: (i not in gold, -len(words[i] & wanted), i))[:10]
         ends = [end for subject, _, value in q.triples for end in (subject, value)]
         support = [
             [by_id[e][0], n]
@@ -88,9 +90,9 @@ def benchmark(seed: int) -> list[Record]:
                 "dataset": "zembrissa",
                 "type": q.type,
                 "question": q.text,
-                "answer": q.answers[0],
+                "answer": q.answers[0] if q.answers else "",
                 "context": [list(by_id[i]) for i in near],
-                "supporting_facts": support or [[by_id[e][0], 0] for e in q.evidence],
+                "supporting_facts": support or [[by_id[e][0], 0] for e in gold],
                 "evidences": [list(t) for t in q.triples],
             }
         )

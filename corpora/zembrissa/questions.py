@@ -360,13 +360,21 @@ class Asker:
         made = [*self._missing(chains, 7), *self._unknown(chains, 4), *self._no_such(3), *self._namesake(3)]
         return made + self._never_told(chains, count - len(made))
 
-    def _nothing(self, text: str, reason: str, missing: str, near: list[Entity]) -> Question:
+    def _nothing(
+        self,
+        text: str,
+        reason: str,
+        missing: str,
+        near: list[Entity],
+        triples: tuple[tuple[str, str, str], ...] = (),
+    ) -> Question:
         return Question(
             "unanswerable",
             text[0].upper() + text[1:],
             [],
             [],
             {"reason": reason, "missing": missing, "near_miss": [e.id for e in near]},
+            list(triples),
         )
 
     def _bridged(self, chains: list[tuple[Step, ...]]) -> list[tuple[Step, ...]]:
@@ -410,7 +418,13 @@ class Asker:
                     self._used.update([("start", start.id), ("lack", bridge.id), (reason, key)])
                     phrase = self._rng.choice(FORWARD[start.kind, chain[0].key]).format(x=start.mention)
                     text = self._rng.choice(ASK[kind, key]).format(x=phrase)
-                    made.append(self._nothing(text, reason, f"{bridge.title}: {key}", [start, bridge]))
+                    lookups = (
+                        self._triple(chain[0]),
+                        (bridge.name, RELATIONS.get((kind, key), key), ""),
+                    )
+                    made.append(
+                        self._nothing(text, reason, f"{bridge.title}: {key}", [start, bridge], lookups)
+                    )
         if len(made) < count:
             raise ValueError(f"only {len(made)} of {count} unanswerable questions for {reason}")
         return made

@@ -64,7 +64,7 @@ def train(
     -> data set -> kind of pools -> figures. ``embedder`` None is the embedded one.
     Raises InputError when a split is empty, LoadError for a file of another format.
     """
-    records = read_records(files)
+    records = [r for r in read_records(files) if r.answers[0]]  # no pool answers the others
     if not training_split(records) or not dev_split(records):
         raise InputError("too few questions to hold some back; give files with more questions")
     if embedder is None:

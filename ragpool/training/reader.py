@@ -32,10 +32,11 @@ from ragpool.training.data import (
     read_records,
     training_split,
 )
-from ragpool.training.readings import FULL, LOOKUP, Item, examples, questions
+from ragpool.training.readings import FULL, LOOKUP, Item, examples, is_rare, questions
 
 _WORD = re.compile(r"\w+")
 
+OTHER_WORLDS = "zembrissa"  # the data set's name in what corpora/zembrissa/generate.py --benchmark writes
 SIZES = {(TWOWIKI, LOOKUP): 250, (TWOWIKI, FULL): 90, (MUSIQUE, LOOKUP): 150}
 """Examples an epoch; the other sorts are small and used whole."""
 SECOND_SIZES = {**SIZES, (TWOWIKI, LOOKUP): 120, (TWOWIKI, FULL): 60}
@@ -43,6 +44,10 @@ SECOND_SIZES = {**SIZES, (TWOWIKI, LOOKUP): 120, (TWOWIKI, FULL): 60}
 MIXES = {"mined": (SIZES, 0, 1900, 450), "written": (SECOND_SIZES, 3600, 300, 150)}
 """The two second stages: gold items by sort, then look-ups written by hand, mined from paragraphs and made up."""
 SECOND_RATE = 3e-4
+THIRD_SIZES = {
+    (TWOWIKI, LOOKUP): 80, (TWOWIKI, FULL): 40, (MUSIQUE, LOOKUP): 80, (OTHER_WORLDS, LOOKUP): 350, (OTHER_WORLDS, FULL): 40,
+}  # fmt: skip
+THIRD_RATE = 2e-4
 SECOND_BATCH = 768
 PARTS = 4
 
@@ -64,7 +69,9 @@ def train(
         second_stage(files, first, stage, mix, seed=seed, threads=threads, log=log)
         for mix, stage in zip(MIXES, stages, strict=True)
     ]
-    lora.mean(stages, out)
+    second = out / "second"
+    lora.mean(stages, second)
+    trained["later"].append(third_stage(files, second, out, seed=seed, threads=threads, log=log))
     log("measuring on the dev split")
     return write_card(READER_CARD, files, out, trained, evaluate(files, out))
 
@@ -98,6 +105,26 @@ def second_stage(
     parts = [mixed[n::PARTS] for n in range(PARTS)]  # each is saved when it is done
     recipe = lora.Recipe(seed=seed, rate=SECOND_RATE, batch_tokens=SECOND_BATCH, threads=threads)
     return lora.train_lora(parts, out, recipe, log, start=first)
+
+
+def third_stage(
+    files: Sequence[Path], second: Path, out: Path, *, seed: int = 0, threads: int = 2, log: lora.Log
+) -> dict[str, Any]:
+    """A short last epoch from the adapter in ``second``: look-ups from the other end ("whose book is this" asked of the
+    author) and traps (the date of death where that of birth is asked for), among some of all the rest."""
+    rng = random.Random(f"{seed}-third")
+    records = training_split(read_records(files))
+    mixed = (
+        examples(records, rng, THIRD_SIZES, first=is_rare)
+        + written.examples(records, 450, rng, written.BACKWARD)
+        + written.examples(records, 150, rng)
+        + mined.examples(records, 60, rng)
+        + statements.examples(80, rng)
+    )
+    rng.shuffle(mixed)
+    parts = [mixed[n::PARTS] for n in range(PARTS)]
+    recipe = lora.Recipe(seed=seed, rate=THIRD_RATE, batch_tokens=SECOND_BATCH, threads=threads)
+    return lora.train_lora(parts, out, recipe, log, start=second)
 
 
 # --- evaluation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ragpool.distil import content_words
@@ -27,7 +27,7 @@ class Item:
     """A question for the reader and where its answer stands.
 
     ``needed`` are indexes of paragraphs; ``sentences`` those of the sentences that must be shown of each.
-    Without the paragraph ``key`` the context does not say it.
+    Without the paragraph ``key`` the context does not say it. An empty ``answer``: not even with it.
     """
 
     record: Record
@@ -45,6 +45,12 @@ def items(record: Record) -> Iterator[Item]:
     yield from _full(record)
 
 
+def is_rare(item: Item) -> bool:
+    """A look-up that gold data has few of: backwards, read from the page of the value, or told to be without one."""
+    page = plain(base_name(item.record.paragraphs[item.key].title))
+    return item.kind == LOOKUP and (not item.answer or page == plain(base_name(item.answer)))
+
+
 def example(
     item: Item, rng: random.Random, *, missing: bool, most: int = 4
 ) -> tuple[str, list[Context], str] | None:
@@ -53,6 +59,8 @@ def example(
 
     None when the answer then still stands in the context.
     """
+    if not item.answer:
+        return (item.query, near_misses(item.record, item.key, item.query, rng), NONE) if missing else None
     paragraphs = item.record.paragraphs
     shown = dict(zip(item.needed, item.sentences, strict=True))
     wanted = content_words(item.query)
@@ -94,9 +102,15 @@ def near_misses(record: Record, number: int, query: str, rng: random.Random) -> 
 
 
 def examples(
-    records: Sequence[Record], rng: random.Random, sizes: dict[tuple[str, str], int]
+    records: Sequence[Record],
+    rng: random.Random,
+    sizes: dict[tuple[str, str], int],
+    first: Callable[[Item], bool] = lambda item: True,
 ) -> list[Example]:
-    """At most ``sizes[data set, kind]`` training pairs of each sort, about one in five of them unanswerable."""
+    """At most ``sizes[data set, kind]`` training pairs of each sort, about one in five of them unanswerable.
+
+    Where a sort has more than that, those that ``first`` holds for are taken before the others.
+    """
     by_sort: dict[tuple[str, str], list[Item]] = {}
     for record in records:
         for item in items(record):
@@ -105,6 +119,7 @@ def examples(
     for sort in sorted(by_sort):
         pool = by_sort[sort]
         rng.shuffle(pool)
+        pool.sort(key=lambda item: not first(item))
         for item in pool[: sizes.get(sort, len(pool))]:
             missing = rng.random() < NONE_SHARE
             made = example(item, rng, missing=missing) or example(item, rng, missing=not missing)
@@ -145,6 +160,12 @@ def _twowiki(record: Record) -> Iterator[Item]:
     )
     for step in record.steps:
         key = plain(base_name(step.subject))
+        if not step.answer:
+            pages = [i for i, p in enumerate(record.paragraphs) if plain(base_name(p.title)) == key]
+            if len(pages) == 1:  # a namesake's page may say it
+                query = subquestion(Triple(step.subject, step.relation, "?1"))
+                yield Item(record, LOOKUP, query, "", (), (), pages[0])
+            continue
         found = _stated(record, key, step.answer)
         if found:
             index, number, value = found

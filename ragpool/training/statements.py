@@ -52,7 +52,7 @@ def _example(rng: random.Random) -> Example:
     asked = (
         f"{subject}, {relation.name}?" if rng.random() < 0.75 else rng.choice(relation.asks).format(subject)
     )
-    return Example(reader_prompt(asked, contexts), NONE if missing else value)
+    return Example(reader_prompt(asked, contexts), f" {NONE if missing else value}")
 
 
 def _namesake(subject: str, rng: random.Random) -> str:

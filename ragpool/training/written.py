@@ -1,6 +1,6 @@
 """Look-ups and questions written by hand, read from the data files in ``ragpool/training/written_data``.
 
-``lookups.tsv``: id of a training question, number of a paragraph, start and end of the answer in that paragraph's text
+``lookups.tsv`` and ``backward.tsv`` (asked from the other end, and traps): id of a training question, number of a paragraph, start and end of the answer in that paragraph's text
 (both empty where the paragraph does not say it), the look-up. The file holds none of the data sets' text: a line
 without its paragraph in the given files is passed over. ``plans.txt``: a question, the lines of its plan, an empty line.
 """
@@ -20,6 +20,8 @@ from ragpool.training.lora import Example
 from ragpool.training.readings import LOOKUP, Item, example, near_misses
 from ragpool.types import Question, Triple
 
+LOOKUPS, BACKWARD = "lookups.tsv", "backward.tsv"
+
 MISSING_SHARE = 0.12  # of the look-ups that have an answer, those shown without it
 _PASSAGES = 2  # shown for one look-up, at most
 
@@ -35,9 +37,9 @@ class Lookup:
 
 
 @cache
-def lookups() -> tuple[Lookup, ...]:
-    """All look-ups, those over one paragraph together."""
-    rows = (line.split("\t") for line in _text("lookups.tsv").splitlines())
+def lookups(name: str = LOOKUPS) -> tuple[Lookup, ...]:
+    """All look-ups of one of the two files, those over one paragraph together."""
+    rows = (line.split("\t") for line in _text(name).splitlines())
     return tuple(
         Lookup(record, int(paragraph), (int(start), int(end)) if start else None, query)
         for record, paragraph, start, end, query in rows
@@ -56,11 +58,11 @@ def plans() -> tuple[Question, ...]:
     return tuple(found)
 
 
-def examples(records: Sequence[Record], count: int, rng: random.Random) -> list[Example]:
+def examples(records: Sequence[Record], count: int, rng: random.Random, name: str = LOOKUPS) -> list[Example]:
     """At most ``count`` training pairs, each a look-up over a paragraph of ``records`` among near misses of the same
     question."""
     by_id = {record.id: record for record in records}
-    lines = [line for line in lookups() if line.record in by_id]
+    lines = [line for line in lookups(name) if line.record in by_id]
     rng.shuffle(lines)
     pairs: list[Example] = []
     for line in lines:
