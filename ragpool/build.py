@@ -11,6 +11,7 @@ from ragpool.distil import Distiller
 from ragpool.feedback import load_judge
 from ragpool.generate import ChatGenerator, Generator, SlotGenerator
 from ragpool.index import Index
+from ragpool.models.cached import CachedEmbedder
 from ragpool.pipeline import Steps
 from ragpool.plan import Planner, PromptedPlanner, RulePlanner, TrainedPlanner
 from ragpool.prompts.delimiter import delimiter_key
@@ -35,7 +36,8 @@ def build(settings: Settings, index: Index, chat: BaseChatModel | None = None) -
     model (named in the settings, or handed over as ``chat``) they are prompts to it. Raises SettingsError or
     MissingExtraError when a model cannot be had.
     """
-    distiller = Distiller(index.embedder)
+    embedder = CachedEmbedder(index.embedder)  # the judge weighs the sentences that the distiller has weighed
+    distiller = Distiller(embedder)
     trained = chat is None and settings.models.chat == models.EMBEDDED
     planner: Planner
     reader: SlotReader
@@ -57,7 +59,7 @@ def build(settings: Settings, index: Index, chat: BaseChatModel | None = None) -
         generator = ChatGenerator(answering, f"chat:{name}", distiller, key)
     if settings.planner.kind == "rules":
         planner = RulePlanner()
-    judge = load_judge(settings, embedder=index.embedder, chat=chat)
+    judge = load_judge(settings, embedder=embedder, chat=chat)
     return Steps(
         index=index,
         retriever=retriever(index, settings),

@@ -159,32 +159,32 @@ class SlotCloser:
         ]
         contexts = [(c.evidence.title, " ".join(sentences)) for c, sentences in chosen]
         reading = read(subquestion(lookup), contexts)
-        if (
-            reading.value is None
-            or reading.confidence < self._minimum
-            or not _sensible(lookup, reading.value)
-        ):
+        if reading.value is None or reading.confidence < self._minimum:
             return None
         for candidate, sentences in chosen:
-            for number, sentence in enumerate(sentences):
-                if fold(reading.value) in fold(sentence):
-                    if told_of_the_other(lookup.relation, reading.value, sentence):
-                        continue
-                    if not _told_of(lookup.subject, reading.value, candidate.evidence, sentences, number):
-                        continue
-                    return Binding(
-                        lookup.object,
-                        reading.value,
-                        candidate.evidence.passage_id,
-                        sentence,
-                        reading.confidence,
-                    )
+            quote = stating(lookup, reading.value, candidate.evidence, sentences)
+            if quote is not None:
+                passage = candidate.evidence.passage_id
+                return Binding(lookup.object, reading.value, passage, quote, reading.confidence)
         return None
 
 
-def _sensible(lookup: Triple, value: str) -> bool:
-    """Whether a value can be the look-up's at all: of the kind that is asked for, and not the subject over again."""
-    return fits(lookup.relation, value) and not is_about(lookup.subject, value)
+def stating(lookup: Triple, value: str, evidence: Evidence, sentences: Sequence[str]) -> str | None:
+    """The first of a passage's ``sentences`` from which ``value`` can be had for ``lookup``; None when there is none.
+
+    The value must be of the kind that is asked for and not the subject over again, stand in the sentence, not be a death's
+    where a birth is asked for, and be told of the subject.
+    """
+    if not fits(lookup.relation, value) or is_about(lookup.subject, value):
+        return None
+    for number, sentence in enumerate(sentences):
+        if (
+            fold(value) in fold(sentence)
+            and not told_of_the_other(lookup.relation, value, sentence)
+            and _told_of(lookup.subject, value, evidence, sentences, number)
+        ):
+            return sentence
+    return None
 
 
 def _told_of(subject: str, value: str, evidence: Evidence, sentences: Sequence[str], number: int) -> bool:
@@ -194,7 +194,12 @@ def _told_of(subject: str, value: str, evidence: Evidence, sentences: Sequence[s
     title may stand in any sentence.
     """
     wanted, title = content_words(subject), content_words(evidence.title)
-    if overlap(wanted, title) == 1 or overlap(title, wanted) == 1 or is_about(value, evidence.title):
+    if (
+        not wanted
+        or overlap(wanted, title) == 1
+        or overlap(title, wanted) == 1
+        or is_about(value, evidence.title)
+    ):
         return True
     near = " ".join(sentences[max(0, number - 1) : number + 1])
     return overlap(wanted, content_words(near)) >= _PART_OF_NAME

@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from ragpool.corpus import sentences as split_sentences
+from ragpool.models.cached import CachedEmbedder, TextEmbedder
 from ragpool.types import Span
 
 _WORD = re.compile(r"\w+", re.UNICODE)
-_CACHE_SENTENCES = 20_000
 _LEXICAL_WEIGHT = 0.5
-
-Vectors = npt.NDArray[np.float32]
 
 FUNCTION_WORDS = frozenset(
     """a about after all also an and any are as at be because been before both but by did do does during each for from
@@ -31,12 +25,6 @@ FUNCTION_WORDS = frozenset(
     than that the their them then there these they this those to under was were what when where which while who whom
     whose why will with would you""".split()
 )
-
-
-class SentenceEmbedder(Protocol):
-    """Texts to L2-normalised float32 vectors [n, dim]."""
-
-    def embed(self, texts: Sequence[str]) -> Vectors: ...
 
 
 class HasText(Protocol):
@@ -89,18 +77,18 @@ def overlap(query: frozenset[str], text: frozenset[str]) -> float:
 
 
 class Distiller:
-    """Ranks sentences for a query. Vectors of seen sentences are kept (least recently used out first)."""
+    """Ranks sentences for a query. Vectors of seen sentences are kept."""
 
-    def __init__(self, embedder: SentenceEmbedder) -> None:
-        self._embedder = embedder
-        self._vectors: OrderedDict[str, Vectors] = OrderedDict()
+    def __init__(self, embedder: TextEmbedder) -> None:
+        self.embedder = CachedEmbedder.of(embedder)
 
     def rank(self, query: str, passages: Sequence[HasText]) -> list[list[Sentence]]:
         """For each passage its sentences in text order, scored for ``query``."""
         spans = [split_sentences(p.text) for p in passages]
         texts = [[p.text[s.start : s.end] for s in found] for p, found in zip(passages, spans, strict=True)]
         keys = [[f"{p.title}: {t}" for t in found] for p, found in zip(passages, texts, strict=True)]
-        vectors = self._embed([query, *(key for found in keys for key in found)])
+        wanted_texts = list(dict.fromkeys([query, *(key for found in keys for key in found)]))
+        vectors = dict(zip(wanted_texts, self.embedder.embed(wanted_texts), strict=True))
         wanted = content_words(query)
         query_vector = vectors[query]
         ranked = []
@@ -126,17 +114,6 @@ class Distiller:
         The first sentence says what the passage is about, so that the others can be understood.
         """
         return [best_spans(found, keep) for found in self.rank(query, passages)]
-
-    def _embed(self, texts: Sequence[str]) -> dict[str, Vectors]:
-        unseen = list(dict.fromkeys(t for t in texts if t not in self._vectors))
-        fresh = dict(zip(unseen, self._embedder.embed(unseen), strict=True)) if unseen else {}
-        found = {text: fresh[text] if text in fresh else self._vectors[text] for text in texts}
-        for text, vector in found.items():
-            self._vectors[text] = vector
-            self._vectors.move_to_end(text)
-        while len(self._vectors) > _CACHE_SENTENCES:
-            self._vectors.popitem(last=False)
-        return found
 
 
 def best_spans(ranked: Sequence[Sentence], keep: int) -> tuple[Span, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ragpool import prompts
-from ragpool.closing import Read
+from ragpool.closing import Read, filled, stating
 from ragpool.distil import Distiller, Sentence, content_words, fold, overlap
 from ragpool.plan import slots_in
 from ragpool.prompts.delimiter import delimiter, delimiter_key
@@ -25,9 +25,10 @@ from ragpool.types import (
     Judgement,
     Operation,
     Question,
+    Triple,
     Usage,
 )
-from ragpool.values import compare, in_the_form_asked, supports
+from ragpool.values import compare, in_the_form_asked, same, supports
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -117,11 +118,14 @@ class SlotGenerator:
         if reading.value is None or reading.confidence < self._minimum:
             return None, reading.usage
         answer = in_the_form_asked(question.text, reading.value)
-        if answer is None:
+        if answer is None or any(same(reading.value, b.value) for b in bindings):
+            return None, reading.usage  # a step on the way is not the answer
+        asked = _last_lookup(question, bindings)
+        located = _locate(reading.value, question, shown, sentences, asked)
+        if asked is not None and not located and fold(reading.value) not in ("yes", "no"):
             return None, reading.usage
         sources = [(b.value, b.passage_id, b.quote) for b in bindings]
-        sources += _locate(reading.value, question, shown, sentences)
-        return (answer, sources), reading.usage
+        return (answer, [*sources, *located]), reading.usage
 
 
 def final_slots(question: Question) -> tuple[str, ...]:
@@ -130,12 +134,25 @@ def final_slots(question: Question) -> tuple[str, ...]:
     return tuple(t.object for t in question.triples if t.object not in used)
 
 
+def _last_lookup(question: Question, bindings: Sequence[Binding]) -> Triple | None:
+    """The look-up whose value is the answer, its subject empty while that is open; None where there is not one alone."""
+    finals = final_slots(question)
+    if len(finals) != 1 or question.operation is not Operation.LOOKUP:
+        return None
+    triple = next(t for t in question.triples if t.object == finals[0])
+    return filled(triple, bindings) or Triple("", triple.relation, triple.object)
+
+
 def _locate(
-    value: str, question: Question, shown: Sequence[Evidence], ranked: Sequence[Sequence[Sentence]]
+    value: str,
+    question: Question,
+    shown: Sequence[Evidence],
+    ranked: Sequence[Sequence[Sentence]],
+    asked: Triple | None,
 ) -> list[tuple[str, str, str]]:
     """Where a read value stands: the best sentence with it, and the passage that leads to that one.
 
-    A yes or no stands nowhere; it is supported by the best sentences of the passages that the question names.
+    With ``asked`` only sentences count from which the value can be had for that look-up. A yes or no stands nowhere; it is supported by the best sentences of the passages that the question names.
     """
     if fold(value) in ("yes", "no"):
         named = [
@@ -145,12 +162,14 @@ def _locate(
         ]
         leading = [(e, max(s, key=lambda one: one.score)) for e, s in named if s]
         return [("", e.passage_id, sentence.text) for e, sentence in leading[:2]]
-    holding = [
-        (sentence.score, e, sentence)
-        for e, sentences in zip(shown, ranked, strict=True)
-        for sentence in sentences
-        if fold(value) in fold(sentence.text)
-    ]
+    holding = []
+    for e, sentences in zip(shown, ranked, strict=True):
+        quote = None if asked is None else stating(asked, value, e, [s.text for s in sentences])
+        holding += [
+            (sentence.score, e, sentence)
+            for sentence in sentences
+            if (fold(value) in fold(sentence.text) if asked is None else sentence.text == quote)
+        ]
     if not holding:
         return []
     _, source, sentence = max(holding, key=lambda h: h[0])

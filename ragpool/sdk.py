@@ -217,7 +217,9 @@ class RagPool:
             return self.steps
         from ragpool.feedback import load_judge
 
-        return replace(self.steps, judge=load_judge(settings, embedder=self.index.embedder, chat=self._chat))
+        return replace(
+            self.steps, judge=load_judge(settings, embedder=self.steps.distiller.embedder, chat=self._chat)
+        )
 
     def _settings(self, effort: Effort | None, method: Method | None) -> Settings:
         chosen = {k: v for k, v in (("effort", effort), ("method", method)) if v is not None}

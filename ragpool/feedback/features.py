@@ -15,8 +15,6 @@ import numpy as np
 
 from ragpool.feedback.gaps import closed_slots, is_closed
 from ragpool.feedback.passages import (
-    CachedEmbedder,
-    Embedder,
     Passage,
     Phrase,
     Vector,
@@ -26,6 +24,7 @@ from ragpool.feedback.passages import (
     same_name,
 )
 from ragpool.feedback.text import content_words, names, occurs, words
+from ragpool.models.cached import CachedEmbedder, TextEmbedder
 from ragpool.plan import fill, slots_in
 from ragpool.types import Binding, Evidence, Operation, Question, Triple
 
@@ -55,8 +54,8 @@ _YES_NO = re.compile(r"^(?:are|is|was|were|do|does|did|has|have|can)\b", re.IGNO
 class Features:
     """``Features(embedder)(question, evidence, bindings)`` -> float32 [len(NAMES)]. Needs at least one passage."""
 
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = CachedEmbedder(embedder)
+    def __init__(self, embedder: TextEmbedder) -> None:
+        self._embedder = CachedEmbedder.of(embedder)
 
     def __call__(
         self, question: Question, evidence: Sequence[Evidence], bindings: Sequence[Binding] = ()

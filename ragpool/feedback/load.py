@@ -10,6 +10,7 @@ from ragpool.feedback.base import Judge
 from ragpool.feedback.prompted import PromptedJudge
 from ragpool.feedback.rules import RulesJudge
 from ragpool.feedback.trained import Network, TrainedJudge
+from ragpool.models.cached import CachedEmbedder
 from ragpool.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def load_judge(settings: Settings, *, embedder: models.Embedder, chat: BaseChatModel | None = None) -> Judge:
+def load_judge(
+    settings: Settings, *, embedder: models.Embedder | CachedEmbedder, chat: BaseChatModel | None = None
+) -> Judge:
     """The judge of ``settings.judge`` with the preset's threshold.
 
     The prompted judge asks ``chat``, or the settings' chat model when it is None. The trained judge needs

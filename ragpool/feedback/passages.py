@@ -2,53 +2,20 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ragpool.corpus.sentences import sentences
 from ragpool.feedback.text import content_words, core_title, words
+from ragpool.models.cached import CachedEmbedder
 from ragpool.types import Evidence
 
 Vector = npt.NDArray[np.float32]
 Phrase = tuple[str, ...]  # words, folded
-
-_CACHED_TEXTS = 20_000
-
-
-class Embedder(Protocol):
-    """Texts to L2-normalised float32 vectors [n, dim]."""
-
-    def embed(self, texts: Sequence[str]) -> Vector: ...
-
-
-class CachedEmbedder:
-    """Keeps the vectors of seen texts, least recently used out first; one text is embedded once a pool's life."""
-
-    def __init__(self, embedder: Embedder, size: int = _CACHED_TEXTS) -> None:
-        self._embedder = embedder
-        self._size = size
-        self._seen: OrderedDict[str, Vector] = OrderedDict()
-
-    def __contains__(self, text: str) -> bool:
-        return text in self._seen
-
-    def embed(self, texts: Sequence[str]) -> Vector:
-        """Vectors [len(texts), dim] in the order of ``texts``."""
-        unseen = [text for text in dict.fromkeys(texts) if text not in self._seen]
-        fresh = dict(zip(unseen, self._embedder.embed(unseen), strict=True)) if unseen else {}
-        rows = [fresh[text] if text in fresh else self._seen[text] for text in texts]
-        for text, row in zip(texts, rows, strict=True):
-            self._seen[text] = row
-            self._seen.move_to_end(text)
-        while len(self._seen) > self._size:
-            self._seen.popitem(last=False)
-        return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True)

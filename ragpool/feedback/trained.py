@@ -13,7 +13,8 @@ from ragpool.errors import ModelError
 from ragpool.feedback.base import insufficient
 from ragpool.feedback.features import NAMES, Features
 from ragpool.feedback.gaps import open_gaps
-from ragpool.feedback.passages import Embedder, Vector
+from ragpool.feedback.passages import Vector
+from ragpool.models.cached import TextEmbedder
 from ragpool.types import Binding, Evidence, Judgement, Question, Usage
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "judge"
@@ -71,7 +72,9 @@ class TrainedJudge:
     the calibrated probability that counts as sufficient. The order of the evidence does not matter.
     """
 
-    def __init__(self, embedder: Embedder, *, threshold: float = 0.5, network: Network | None = None) -> None:
+    def __init__(
+        self, embedder: TextEmbedder, *, threshold: float = 0.5, network: Network | None = None
+    ) -> None:
         self._network = network or Network.load()
         self._features = Features(embedder)
         self._threshold = threshold

@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from ragpool.errors import InputError
 from ragpool.feedback.features import NAMES, Features
-from ragpool.feedback.passages import CachedEmbedder, Embedder, Vector
+from ragpool.feedback.passages import Vector
 from ragpool.feedback.rules import RulesJudge
 from ragpool.feedback.trained import Network
+from ragpool.models.cached import CachedEmbedder, TextEmbedder
 from ragpool.training.data import Record, dev_split, read_records, training_split
 from ragpool.training.judge_card import judge_card
 from ragpool.training.metrics import figures
@@ -55,7 +56,7 @@ def train(
     out: Path,
     *,
     seed: int = 0,
-    embedder: Embedder | None = None,
+    embedder: TextEmbedder | None = None,
     log: Log = lambda line: None,
 ) -> dict[str, Any]:
     """Train on the training split of ``files``, measure on the held-back questions, write the judge to ``out``.
@@ -221,7 +222,7 @@ def _table(pools: Sequence[Pool], embedder: CachedEmbedder) -> Table:
     return Table(tuple(pools), _rows(pools, embedder))
 
 
-def _rows(pools: Sequence[Pool], embedder: Embedder) -> Vector:
+def _rows(pools: Sequence[Pool], embedder: TextEmbedder) -> Vector:
     features = Features(embedder)
     return np.stack([features(p.question, p.evidence, p.bindings) for p in pools])
 

@@ -14,8 +14,8 @@ from difflib import SequenceMatcher
 import numpy as np
 
 from ragpool.corpus.sentences import sentences
-from ragpool.feedback.passages import CachedEmbedder
 from ragpool.feedback.text import STOP_WORDS, content_words, core_title, names, words
+from ragpool.models.cached import CachedEmbedder
 from ragpool.plan import plain, slots_in
 from ragpool.refine import TitleIndex
 from ragpool.training.data import HOTPOT, MUSIQUE, Paragraph, Record
