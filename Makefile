@@ -54,7 +54,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 lock: $(STAMP)
-	$(BIN)/uv pip compile pyproject.toml --group dev --extra openai --extra postgres --extra serve --universal \
+	$(BIN)/uv pip compile pyproject.toml --group dev --extra openai --extra postgres --extra serve --extra structured --universal \
 		--python-version 3.11 --override requirements/no-torch.txt --no-header --no-annotate --upgrade \
 		--quiet -o requirements/lock.txt
 

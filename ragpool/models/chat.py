@@ -16,7 +16,7 @@ from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import RunnableConfig, run_in_executor
+from langchain_core.runnables import Runnable, RunnableConfig, run_in_executor
 from pydantic import ConfigDict, Field, SecretStr
 
 from ragpool.errors import ModelError, RagpoolError, SettingsError
@@ -24,10 +24,21 @@ from ragpool.kvcache import KVChoice
 from ragpool.models.decoding import Completion, Generation, TokenLogprob
 from ragpool.models.local import LocalModel
 from ragpool.models.request import Options
+from ragpool.models.structured import schema_of, structured
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system"}
 _CALL_OPTIONS = frozenset(
-    {"adapter", "kv", "logprobs", "max_tokens", "seed", "stream", "temperature", "top_logprobs"}
+    {
+        "adapter",
+        "kv",
+        "logprobs",
+        "max_tokens",
+        "response_format",
+        "seed",
+        "stream",
+        "temperature",
+        "top_logprobs",
+    }
 )
 _DONE = object()
 # what ``batch`` decoded together, by prompt, for the ``invoke`` of each input that it consists of
@@ -37,8 +48,9 @@ _TOGETHER: ContextVar[Mapping[str, Completion]] = ContextVar("ragpool_together",
 class LocalChat(BaseChatModel):
     """A chat model that runs in this process.
 
-    Sync and async, streaming, stop sequences, seeds and usage counts; text only, no tools and no
-    structured output. Cancelling an async call or leaving a stream ends the generation at the next token.
+    Sync and async, streaming, stop sequences, seeds and usage counts; text only, no tools. With
+    ``with_structured_output`` or the option ``response_format`` (OpenAI's, json_schema or json_object) the reply follows a JSON
+    schema. Cancelling an async call or leaving a stream ends the generation at the next token.
     The reply's ``response_metadata`` holds ``model_name`` (with version), ``finish_reason`` and
     ``logprob`` (mean of the generated tokens).
 
@@ -194,6 +206,26 @@ class LocalChat(BaseChatModel):
             return {}
         return dict(zip(prompts, together, strict=True))
 
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type,
+        *,
+        include_raw: bool = False,
+        method: str = "json_schema",
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Replies as values of ``schema``: a pydantic class, a TypedDict or a JSON schema with a title.
+
+        ``include_raw`` gives {"raw", "parsed", "parsing_error"} instead; a reply that max_tokens cut short does not parse.
+        Only ``method`` "json_schema" is there, and it is always ``strict``. Needs the extra "structured" (llguidance).
+        """
+        if method != "json_schema" or kwargs:
+            raise SettingsError(
+                f"LocalChat makes structured output by json_schema alone, not {', '.join([method, *kwargs])}"
+            )
+        return structured(self, schema, include_raw)
+
     def _start(
         self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]
     ) -> Generation:
@@ -220,6 +252,7 @@ class LocalChat(BaseChatModel):
             seed=options.get("seed", self.seed),
             prefix_folder=self.prefix_folder,
             kv=options.get("kv", self.kv),
+            schema=None if (form := options.get("response_format")) is None else schema_of(form),
             top_logprobs=(top or 0) if top or options.get("logprobs", self.logprobs) else None,
         )
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from ragpool.kvcache import KeepPlan
+    from ragpool.models.structured import Constraint
 
 FinishReason = Literal["stop", "length"]
 
@@ -208,10 +209,18 @@ class Transcript:
 class Sampler:
     """Chooses the next token: the likeliest at temperature 0, else a draw from the softmax.
 
-    The same ``seed`` gives the same draws; without one they differ from call to call.
+    The same ``seed`` gives the same draws; without one they differ from call to call. Under a ``constraint`` the
+    choice is among the tokens that it allows; log-probabilities stay those of the whole vocabulary.
     """
 
-    def __init__(self, temperature: float = 0.0, seed: int | None = None, top: int = 0) -> None:
+    def __init__(
+        self,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        top: int = 0,
+        constraint: Constraint | None = None,
+    ) -> None:
+        self._constraint = constraint
         self._temperature = temperature
         self._seed = seed
         self._top = top
@@ -222,7 +231,10 @@ class Sampler:
         import torch
 
         logprobs = torch.log_softmax(logits.float(), dim=-1)
-        token = int(logprobs.argmax()) if self._temperature == 0 else self._draw(logprobs)
+        allowed = logprobs if self._constraint is None else self._constraint.allowed(logprobs)
+        token = int(allowed.argmax()) if self._temperature == 0 else self._draw(allowed)
+        if self._constraint is not None:
+            self._constraint.take(token)
         best = torch.topk(logprobs, self._top)
         top = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
         return Pick(token, float(logprobs[token]), top)

@@ -26,6 +26,7 @@ from ragpool.models.runtime import (
     prepare_environment,
     set_threads,
 )
+from ragpool.models.structured import Grammar
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +69,7 @@ class LocalModel:
         self.prefixes = PrefixCache(prefix_memory * 2**20)
         self.last_plan: KeepPlan | None = None  # of the last prompt whose cache was compressed
         self._files: dict[Path, PrefixFiles] = {}
+        self._grammars: Grammar | None = None
 
     @classmethod
     @paused_collection()
@@ -221,9 +223,15 @@ class LocalModel:
         self._check_length(len(ids), request.max_new_tokens)
         stream = TextStream(self._text, request.stop)
         transcript = Transcript(stream, len(ids), request.max_new_tokens, self._ends)
-        return Row(
-            prompt, ids, transcript, Sampler(request.temperature, request.seed, request.top_logprobs or 0)
-        )
+        constraint = None if request.schema is None else self._grammar().constraint(request.schema)
+        sampler = Sampler(request.temperature, request.seed, request.top_logprobs or 0, constraint)
+        return Row(prompt, ids, transcript, sampler)
+
+    def _grammar(self) -> Grammar:
+        with self._lock:
+            if self._grammars is None:
+                self._grammars = Grammar(self.tokenizer, int(self._model.config.vocab_size), self._ends)
+            return self._grammars
 
     def _completion(self, row: Row, request: Request) -> Completion:
         listed = request.top_logprobs is not None

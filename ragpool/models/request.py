@@ -22,6 +22,7 @@ class Options(TypedDict, total=False):
     top_logprobs: int | None
     prefix_folder: Path | None
     kv: KVChoice | None
+    schema: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Request:
     part of it. temperature: 0 is greedy. seed: the same one gives the same draws. top_logprobs: log-probabilities
     of each token and of so many alternatives are kept; None keeps none. prefix_folder: a long prompt is kept there
     after it was read, and found there by the next process. kv: how the prompt's cache is compressed; None: not at all.
+    schema: a JSON schema as JSON, which the text will follow as far as max_new_tokens lets it.
 
     Raises SettingsError for values out of range.
     """
@@ -44,6 +46,7 @@ class Request:
     top_logprobs: int | None = None
     prefix_folder: Path | None = None
     kv: KVChoice | None = None
+    schema: str | None = None
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
