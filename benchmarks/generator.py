@@ -5,7 +5,7 @@
 The embedded model (SmolLM2-135M, float32) reads the answer prompt over passages of the sample corpus. Five rounds of a
 growing pool, then a second question on it, then the same after a restart (from the prompt file); each step once fresh
 and once re-used, one after the other in the same process, so that a busy machine slows both. Then batches of 1, 2, 4
-and 8. Seconds are the process's CPU seconds, all threads together (with one thread and an idle machine: what the
+and 8, then replies under a JSON schema against free ones. Seconds are the process's CPU seconds, all threads together (with one thread and an idle machine: what the
 clock shows). Medians and their ratios; the last line is one JSON object.
 """
 
@@ -164,6 +164,40 @@ def batches(bench: Bench, sizes: Sequence[int], repeats: int, new_tokens: int) -
     return figures
 
 
+def structured(bench: Bench, repeats: int, new_tokens: int) -> dict[str, Any]:
+    """CPU milliseconds a token of replies that must follow a JSON schema, and of free ones to the same prompts."""
+    words = {
+        "type": "array",
+        "items": {"type": "string"},
+        "minItems": 99,
+    }  # longer than what is written: no early end
+    schema = json.dumps(
+        {
+            "type": "object",
+            "properties": {"names": words},
+            "required": ["names"],
+            "additionalProperties": False,
+        }
+    )
+    asked = [
+        bench.model.render([{"role": "user", "content": f"{question} List names as JSON."}])
+        for question in bench.questions[:repeats]
+    ]
+    bench.model.prefixes = PrefixCache(2**28)
+    for prompt in asked:  # the prompt is read before: a token's time is decoding alone
+        bench.model.complete(prompt, max_new_tokens=1, schema=schema)
+    spent: dict[str, list[float]] = {"free": [], "schema": []}
+    for prompt in asked:
+        for name, wanted in (("free", None), ("schema", schema)):
+            begun = time.process_time()
+            tokens = bench.model.complete(prompt, max_new_tokens=new_tokens, schema=wanted).completion_tokens
+            spent[name].append(1000 * (time.process_time() - begun) / tokens)
+    figures = {f"{name}_ms_a_token": round(median(found), 1) for name, found in spent.items()}
+    figures["ratio"] = round(median(b / a for a, b in zip(spent["free"], spent["schema"], strict=True)), 3)
+    print("structured: " + json.dumps(figures), flush=True)
+    return figures
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -181,6 +215,7 @@ def main() -> None:
     figures = {
         "threads": arguments.threads,
         **rounds(bench, pools, tokens),
+        "structured": structured(bench, *((3, 16) if arguments.quick else (10, 48))),
         "batch": batches(bench, *(((1, 8), 1, 16) if arguments.quick else (BATCHES, arguments.repeats, 32))),
     }
     line = json.dumps(figures)
