@@ -3,8 +3,8 @@
     python benchmarks/kv.py [FILE ...] [--contexts N] [--rows FILE] [--plots DIR] [--quick] [--json FILE]
 
 FILE: data sets in the HotpotQA, 2WikiMultihopQA or MuSiQue format; only questions of the training split are used, with
-paragraphs of other questions added up to 2,200, 4,000 and 6,000 tokens (of ten contexts six, three and one). As many
-needles as a third of the contexts go between: a made-up fact at one of ten depths of made-up text. Each context is read
+paragraphs of other questions added up to 2,200, 4,000 and 6,000 tokens (of ten contexts seven, two and one); files take
+turns, each from its end (methods were tuned on what comes first). Every third context is a needle: a made-up fact at one of ten depths of made-up text. Each context is read
 once; every method works on a copy of that cache. kept: the share of the context's gain in log-likelihood of the gold
 answer that survives, summed over contexts; KL: of the next-token distributions over the gold answer, full cache against
 compressed, in nats a token, mean. All times are CPU seconds of one thread. ``--rows`` keeps each finished context in a
@@ -29,9 +29,11 @@ import torch
 from transformers import DynamicCache
 
 from ragpool.kvcache import METHODS, Budget, Critic, Signals, nbytes
+from ragpool.kvcache.answers import looked_at
 from ragpool.kvcache.criteria import key_gradients
 from ragpool.kvcache.evicted import EvictedCache, cropped, quantised
 from ragpool.kvcache.plan import KeepPlan
+from ragpool.kvcache.rag import CriticRag
 from ragpool.kvcache.reprefill import shortened
 from ragpool.kvcache.selectors import Selector
 from ragpool.kvcache.signals import probed
@@ -42,14 +44,22 @@ from ragpool.training.heads import filled, prompt
 from ragpool.training.needles import DEPTHS, needle
 
 RATIOS = (0.5, 0.75, 0.9)
-LENGTHS = (2200, 2200, 4000, 2200, 2200, 4000, 2200, 6000, 2200, 4000)
+LENGTHS = (2200, 2200, 4000, 2200, 2200, 2200, 2200, 6000, 2200, 4000)
 WINDOW = 64
 MARKS = {0.5: (0.95, 0.03), 0.75: (0.92, 0.08), 0.9: (0.88, 0.15)}
 
 
 def benchmark_records(files: Sequence[Path], count: int) -> list[Record]:
     """Training-split questions with distractors, two of three; needles in between."""
-    records = [r for r in training_split(read_records(files)) if r.answers[0].casefold() not in ("yes", "no")]
+    sets = [
+        [
+            r
+            for r in reversed(training_split(read_records([f])))
+            if r.answers[0].casefold() not in ("yes", "no")
+        ]
+        for f in files
+    ]
+    records = [r for together in zip(*sets, strict=False) for r in together]
     found: list[Record] = []
     for number in range(count):
         tokens = LENGTHS[number % len(LENGTHS)]
@@ -120,6 +130,11 @@ class Trial:
         signals = self.signals
         if getattr(selector, "needs", "") == "gradient":
             signals = replace(signals, gradient=self._gradient())
+        if isinstance(selector, CriticRag):
+            with torch.inference_mode():
+                likely = selector.answers(self.layout, signals)
+                looked = looked_at(self.model, self.layout, self.cache, signals, likely)
+                signals = replace(signals, answers=looked)
         with torch.inference_mode():
             critic = Critic(selector, Budget(ratio=ratio))
             plan = critic.plan(self.layout, signals)

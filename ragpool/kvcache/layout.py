@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from ragpool.errors import ModelError
@@ -52,12 +52,14 @@ class PromptLayout:
     """A tokenised prompt and the piece that each token belongs to.
 
     ``ids`` are the token ids of the whole text, as the tokenizer gives them for the text in one go; ``spans[i]`` is
-    the half-open token range of ``pieces[i]`` (ranges follow each other without a gap; one may be empty).
+    the half-open token range of ``pieces[i]`` (ranges follow each other without a gap; one may be empty). ``starts``:
+    the first character of each token, where known.
     """
 
     ids: tuple[int, ...]
     pieces: tuple[Piece, ...]
     spans: tuple[tuple[int, int], ...]
+    starts: tuple[int, ...] = ()
 
     @classmethod
     def build(cls, tokenizer: PreTrainedTokenizerBase, pieces: Sequence[Piece]) -> PromptLayout:
@@ -94,7 +96,8 @@ class PromptLayout:
         for count in counts:
             spans.append((start, start + count))
             start += count
-        return cls(tuple(encoded["input_ids"]), tuple(pieces), tuple(spans))
+        starts = tuple(first for first, _ in encoded["offset_mapping"])
+        return cls(tuple(encoded["input_ids"]), tuple(pieces), tuple(spans), starts)
 
     @classmethod
     def parse(cls, tokenizer: PreTrainedTokenizerBase, text: str) -> PromptLayout:
@@ -113,6 +116,11 @@ class PromptLayout:
     @cached_property
     def text(self) -> str:
         return "".join(piece.text for piece in self.pieces)
+
+    @cached_property
+    def piece_starts(self) -> tuple[int, ...]:
+        """The first character of each piece."""
+        return tuple(accumulate((len(piece.text) for piece in self.pieces[:-1]), initial=0))
 
     @cached_property
     def sentences(self) -> tuple[int, ...]:
@@ -222,4 +230,4 @@ def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> PromptLayout:
         Piece(kind, piece.text, 1 if kind is Kind.SENTENCE else None)
         for kind, piece in zip(kinds, split.pieces, strict=True)
     )
-    return PromptLayout(split.ids, named, split.spans)
+    return PromptLayout(split.ids, named, split.spans, split.starts)

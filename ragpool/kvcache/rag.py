@@ -1,23 +1,26 @@
-"""critic-rag: whole sentences by retrieval heads and BM25, and for the rest the positions that those heads look at.
+"""critic-rag: whole sentences by retrieval heads and BM25, and for the rest the positions that likely answers look at.
 
 A passage's sentences belong together with its title: a sentence whose subject is named in the title only is of no use
 without it. So the budget goes, in this order, to what is no part of a passage (instructions, question), to the best
 whole sentences with their titles and markers, and to single positions, wherever they stand.
 
-All of it is chosen once and kept in every layer and head. Choosing positions for each head by its own attention, as
-other methods do, lost half of what the context told on SmolLM2-135M: what one layer kept of a name the next did not.
+Sentences are chosen once and kept in every layer and head: what one layer kept of a name the next would miss. Single
+positions are each head's own, by what it looks at while likely answers are written (answers.py), mixed with what the
+question looks at. Without those answers (a model with sliding windows) they are those of the retrieval heads, the same
+everywhere: chosen for each head by the question's attention they lost half of what the context told.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch.nn import functional
 
+from ragpool.kvcache.answers import Candidate, candidates
 from ragpool.kvcache.heads import HeadTable, middle, position_attention, sentence_attention
 from ragpool.kvcache.layout import Kind, PromptLayout
 from ragpool.kvcache.lexical import lexical
@@ -25,11 +28,14 @@ from ragpool.kvcache.selectors import Importance
 from ragpool.kvcache.signals import Signals
 
 _LARGE = 1e3  # above every share of attention
+# share of the room that whole sentences get: where the room is at least _AMPLE of the prompt, and where it is less
+_AMPLE, _WHOLE, _WHOLE_TIGHT = 0.35, 0.5, 0.35
 
 
 @dataclass(frozen=True)
 class CriticRag:
-    """The method of ragpool's own. ``lexical_share`` of a sentence's score is BM25, ``whole`` of the budget sentences'.
+    """The method of ragpool's own. ``lexical_share`` of a sentence's score is BM25, ``question_share`` of a position's the
+    question's attention.
 
     ``table``: the retrieval heads; None looks the shipped one up by the model's shape, and falls back to the heads of
     the middle layers.
@@ -38,23 +44,44 @@ class CriticRag:
     needs: ClassVar[str] = "window"
     table: HeadTable | None = None
     lexical_share: float = 0.7
-    whole: float = 0.5
     kernel: int = 9
+    question_share: float = 0.3
 
     def select(self, layout: PromptLayout, signals: Signals, keep: int) -> Importance:
         heads = self._heads(signals)
         scores = sentence_scores(layout, signals, heads, self.lexical_share)
         fixed = _outside(layout, signals.length)
         room = max(keep - int(fixed.sum()), 0)
-        whole, kept = _sentences_within(layout, scores, fixed, int(self.whole * room))
-        attention = position_attention(layout, signals, heads)
-        importance = functional.avg_pool1d(
-            attention[None], self.kernel, padding=self.kernel // 2, stride=1, count_include_pad=False
-        )[0]
-        importance[kept] += _LARGE
-        importance[fixed] = math.inf
-        layers = tuple(importance.expand(layer.keys.shape[0], -1) for layer in signals.layers)
-        return Importance(layers, tuple(scores), frozenset(whole))
+        ample = room >= _AMPLE * signals.length
+        whole, kept = _sentences_within(
+            layout, scores, fixed, int((_WHOLE if ample else _WHOLE_TIGHT) * room)
+        )
+        layers = []
+        for scored in self._positions(layout, signals, heads, ample):
+            scored[:, kept] += _LARGE
+            scored[:, fixed] = math.inf
+            layers.append(scored)
+        return Importance(tuple(layers), tuple(scores), frozenset(whole))
+
+    def answers(self, layout: PromptLayout, signals: Signals) -> list[Candidate]:
+        """The answers whose attention is to be looked at."""
+        scores = sentence_scores(layout, signals, self._heads(signals), self.lexical_share)
+        return candidates(layout, scores)
+
+    def _positions(
+        self, layout: PromptLayout, signals: Signals, heads: Sequence[tuple[int, int]], ample: bool
+    ) -> Iterator[torch.Tensor]:
+        """Scores of single positions, [kv heads, length] a layer."""
+        if signals.answers is None:
+            same = _smooth(position_attention(layout, signals, heads)[None], self.kernel)
+            for layer in signals.layers:
+                yield same.repeat(len(layer.keys), 1)
+            return
+        first = layout.question[0] - (signals.length - signals.window)
+        for layer, looked in zip(signals.layers, signals.answers, strict=True):
+            asked = layer.attention(first, signals.window).mean(dim=(1, 2))
+            mixed = (1 - self.question_share) * looked + self.question_share * asked
+            yield _smooth(mixed, 3 if ample else 1)  # neighbours are a luxury
 
     def _heads(self, signals: Signals) -> tuple[tuple[int, int], ...]:
         table = self.table or HeadTable.shipped(signals.fingerprint)
@@ -73,6 +100,12 @@ def sentence_scores(
     words = words / words.max().clamp(min=1e-12)
     mixed: list[float] = ((1 - lexical_share) * attention + lexical_share * words).tolist()
     return mixed
+
+
+def _smooth(scores: torch.Tensor, kernel: int) -> torch.Tensor:
+    return functional.avg_pool1d(
+        scores, kernel, padding=kernel // 2, stride=1, count_include_pad=False
+    ).clone()
 
 
 def _outside(layout: PromptLayout, length: int) -> torch.Tensor:

@@ -178,6 +178,7 @@ class Signals:
 
     The window (tokens with queries) is the last ``window`` of them. ``angles``: cos and sin [window, head dim].
     ``fingerprint`` is that of the model's shape. ``gradient``: per layer |d loss / d key * key| summed over the head dimension, [kv heads, length]; only when asked for.
+    ``answers``: per layer attention [kv heads, length] while likely answers are written (answers.py); only when asked for.
     """
 
     length: int
@@ -186,6 +187,7 @@ class Signals:
     fingerprint: str = ""
     angles: tuple[torch.Tensor, torch.Tensor] | None = None
     gradient: tuple[torch.Tensor, ...] | None = None
+    answers: tuple[torch.Tensor, ...] | None = None
 
     @classmethod
     def of(cls, cache: Cache, probe: Probe, *, row: int = 0, pads: int = 0) -> Signals:

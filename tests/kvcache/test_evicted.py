@@ -218,8 +218,21 @@ def test_a_plan_of_another_length_is_refused() -> None:
         evict(cropped(cache, 50), random_plan(cache, 20))
 
 
-def test_eight_bits_are_a_quarter_and_close() -> None:
+@pytest.mark.parametrize(
+    ("scale", "bound"),
+    [
+        # The families' weights make attention scores with a deviation of 6 (so that heads differ): rounding a key by
+        # 1/254 of its largest value then moves a score by some hundredths. Over seeds the divergence is .001 to .0018.
+        (1.0, 3e-3),
+        (1 / 3, 1e-4),  # scores with a deviation of about 1, as trained models have them
+    ],
+)
+def test_eight_bits_are_a_quarter_and_close(scale: float, bound: float) -> None:
     made, prompt = model("llama"), layout()
+    with torch.no_grad():
+        for weights in made.parameters():
+            if weights.dim() == 2:
+                weights.mul_(scale)
     cache = prefilled(made, prompt)
     plan = random_plan(cache, 128)
     plain, packed = evict(cache, plan), quantised(evict(cache, plan))
@@ -230,7 +243,7 @@ def test_eight_bits_are_a_quarter_and_close() -> None:
 
     assert packed.get_seq_length() == plain.get_seq_length()
     divergence = (expected.exp() * (expected - logits)).sum(-1).mean()
-    assert divergence < 5e-3  # heads of 16 channels and large random weights are the hard case
+    assert divergence < bound
     packed.crop(-2)
     assert packed.get_seq_length() == len(prompt) + 2
     with pytest.raises(ModelError, match="8-bit"):
