@@ -46,7 +46,7 @@ def build(settings: Settings, index: Index, chat: BaseChatModel | None = None) -
     if trained:
         local = _embedded(settings)
         planner = TrainedPlanner(local, settings.own_weights("plan"))
-        kv = models.kv_choice(settings.generator.kv)
+        kv = models.kv_choice(settings.generator.kv, settings.own_weights("heads"))
         reader = TrainedReader(local, settings.own_weights("reader"), kv)
         generator = SlotGenerator(distiller)
         name, count = local.version, local.count_tokens
@@ -55,7 +55,7 @@ def build(settings: Settings, index: Index, chat: BaseChatModel | None = None) -
         name, count = _chat_name(settings, chat), _approximate_tokens
         planner, reader = PromptedPlanner(chat), PromptedReader(chat)
         key = delimiter_key(settings.models.prefix_folder)
-        answering = models.with_kv(chat, settings.generator.kv)
+        answering = models.with_kv(chat, settings.generator.kv, settings.own_weights("heads"))
         generator = ChatGenerator(answering, f"chat:{name}", distiller, key)
     if settings.planner.kind == "rules":
         planner = RulePlanner()

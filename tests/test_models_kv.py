@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import tiny
 from langchain_core.messages import AIMessageChunk
 
-from ragpool.errors import SettingsError
+from ragpool.errors import ModelError, SettingsError
 from ragpool.kvcache import METHOD_NAMES, KVChoice
+from ragpool.kvcache.signals import fingerprint
 from ragpool.models import LocalChat, LocalModel, kv_choice, load_chat, with_kv
 from ragpool.settings import KVSettings, ModelSettings
 
@@ -111,6 +113,23 @@ def test_settings_reach_the_chat_model(model: LocalModel) -> None:
     assert compressing.kv == kv_choice(wanted) == KVChoice("critic-rag", tokens=512, start=2048, int8=True)
     assert compressing.local is model
     assert chat.kv is None
+
+
+def test_head_tables_of_ones_own_go_before_the_shipped_ones(model: LocalModel, tmp_path: Path) -> None:
+    choice = KVChoice("critic-rag", 0.5, start=0, heads=tmp_path)
+    plain = model.complete(PROMPT, max_new_tokens=4, kv=choice).plan  # an empty folder changes nothing
+    shape = fingerprint(model._model.config)
+    table = {"model": "mine", "fingerprint": shape, "heads": [[0, 2]]}
+    (tmp_path / "other.json").write_text(json.dumps({**table, "fingerprint": "0" * 12}), encoding="utf-8")
+    (tmp_path / "mine.json").write_text(json.dumps(table), encoding="utf-8")
+    own = model.complete(PROMPT, max_new_tokens=4, kv=choice).plan
+    assert plain is not None
+    assert own is not None
+    assert [s.score for s in own.sentences] != [s.score for s in plain.sentences]
+    assert kv_choice(KVSettings(method="critic-rag"), tmp_path) == KVChoice("critic-rag", heads=tmp_path)
+    (tmp_path / "broken.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ModelError, match="ragpool train heads"):
+        model.complete(PROMPT, max_new_tokens=4, kv=choice)
 
 
 def test_a_model_behind_an_api_has_no_cache_to_compress() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from ragpool.errors import SettingsError
 
@@ -33,7 +34,8 @@ class KVChoice:
 
     ratio: the share of the prompt's cache that is evicted, in [0, 1). tokens: cache positions kept instead.
     start: prompts shorter than this many tokens stay whole. int8: the kept cache is stored in 8 bits.
-    every: during decoding the cache is compressed again each time this many tokens were added.
+    every: during decoding the cache is compressed again each time this many tokens were added. heads: a folder of head
+    tables of one's own, which go before the shipped ones.
     """
 
     method: str = OFF
@@ -42,6 +44,7 @@ class KVChoice:
     start: int = 1024
     int8: bool = False
     every: int | None = None
+    heads: Path | None = None
 
     def __post_init__(self) -> None:
         if self.method not in (OFF, AUTO, *METHOD_NAMES):

@@ -25,7 +25,7 @@ from ragpool.kvcache.plan import KeepPlan
 from ragpool.kvcache.rag import CriticRag
 from ragpool.kvcache.reprefill import shortened
 from ragpool.kvcache.selectors import WINDOW, Selector
-from ragpool.kvcache.signals import Probe, Signals, probed
+from ragpool.kvcache.signals import Probe, Signals, fingerprint, probed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -74,6 +74,8 @@ def compressed(
         if tokenizer is None:
             raise ModelError("reprefill writes a shorter prompt and needs the tokenizer; pass tokenizer=")
         return _reread(model, layout, choice, tokenizer)
+    if heads is None and choice.heads is not None:
+        heads = HeadTable.find(choice.heads, fingerprint(model.config))
     selector: Selector = CriticRag(heads) if choice.method == "critic-rag" else METHODS[choice.method]()
     return _evicted(model, layout, choice, selector, cache)
 
@@ -166,4 +168,4 @@ def _settled(model: PreTrainedModel, layout: PromptLayout, choice: KVChoice) -> 
     position_bytes = 2 * config.num_hidden_layers * heads * dim * model.dtype.itemsize
     start = max(choice.start, START)
     settled = automatic(len(layout), position_bytes, free_memory(model.device), start)
-    return replace(settled, int8=choice.int8, every=choice.every)
+    return replace(settled, int8=choice.int8, every=choice.every, heads=choice.heads)

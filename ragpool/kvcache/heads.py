@@ -42,14 +42,21 @@ class HeadTable:
     def shipped(cls, fingerprint: str) -> HeadTable | None:
         """The table that comes with ragpool for a model of this shape; None when there is none."""
         folder = resources.files("ragpool.weights") / "heads"
-        if not folder.is_dir():
-            return None
-        for file in folder.iterdir():
+        for file in folder.iterdir() if folder.is_dir() else ():
             if file.name.endswith(".json"):
                 table = cls._from(file.read_text(encoding="utf-8"))
                 if table.fingerprint == fingerprint:
                     return table
         return None
+
+    @classmethod
+    def find(cls, folder: Path, fingerprint: str) -> HeadTable | None:
+        """The table in ``folder`` for a model of this shape; None when there is none.
+
+        Raises ModelError for a file there that is no table.
+        """
+        tables = (cls.read(file) for file in sorted(folder.glob("*.json")))
+        return next((table for table in tables if table.fingerprint == fingerprint), None)
 
     @classmethod
     def _from(cls, text: str) -> HeadTable:

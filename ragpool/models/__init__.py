@@ -22,6 +22,8 @@ from ragpool.models.remote import is_transient, open_remote
 from ragpool.models.resolve import EMBEDDED, Kind, Resolved, is_provider, resolve
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from langchain_core.language_models import BaseChatModel
 
     from ragpool.models.chat import LocalChat
@@ -74,20 +76,20 @@ def load_chat(settings: ModelSettings) -> BaseChatModel:
     return LocalChat(local=local, temperature=settings.temperature, prefix_folder=settings.prefix_folder)
 
 
-def kv_choice(settings: KVSettings) -> KVChoice | None:
-    """What ``generator.kv`` asks of a local model; None when it is off."""
-    choice = KVChoice(**settings.model_dump())
+def kv_choice(settings: KVSettings, heads: Path | None = None) -> KVChoice | None:
+    """What ``generator.kv`` asks of a local model; None when it is off. ``heads``: a folder of head tables of one's own."""
+    choice = KVChoice(**settings.model_dump(), heads=heads)
     return choice if choice.evicts else None
 
 
-def with_kv(chat: BaseChatModel, settings: KVSettings) -> BaseChatModel:
+def with_kv(chat: BaseChatModel, settings: KVSettings, heads: Path | None = None) -> BaseChatModel:
     """``chat``, compressing the caches of its long prompts as ``generator.kv`` says.
 
     Raises SettingsError when that is not a model in this process (``auto`` means off there).
     """
     from ragpool.models.chat import LocalChat
 
-    choice = kv_choice(settings)
+    choice = kv_choice(settings, heads)
     if choice is None:
         return chat
     if isinstance(chat, LocalChat):
