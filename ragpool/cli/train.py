@@ -22,9 +22,17 @@ Seed = Annotated[int, typer.Option("--seed")]
 
 
 @app.command("judge")
-def judge(files: Files, out: Out, seed: Seed = 0, as_json: Json = False) -> None:
+def judge(
+    files: Files,
+    out: Out,
+    seed: Seed = 0,
+    vectors: Annotated[
+        Path | None, typer.Option("--vectors", help="A folder that keeps sentence vectors for the next run.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """The feedback model: is a set of passages enough to answer? Minutes on two cores."""
-    _train("judge", files, out, seed, as_json)
+    _train("judge", files, out, seed, as_json, vectors=vectors)
 
 
 @app.command("plan")
@@ -64,7 +72,7 @@ def heads(
         )
 
 
-def _train(name: str, files: list[Path], out: Path, seed: int, as_json: bool) -> None:
+def _train(name: str, files: list[Path], out: Path, seed: int, as_json: bool, **options: Any) -> None:
     from ragpool.errors import InputError
 
     for file in files:
@@ -73,7 +81,7 @@ def _train(name: str, files: list[Path], out: Path, seed: int, as_json: bool) ->
     err = console()
     module = importlib.import_module(f"ragpool.training.{name}")
     figures: dict[str, Any] = module.train(
-        files, out, seed=seed, log=lambda line: err.print(line, highlight=False)
+        files, out, seed=seed, log=lambda line: err.print(line, highlight=False), **options
     )
     if as_json:
         print_json(figures)

@@ -22,6 +22,8 @@ from ragpool.training.judge_card import judge_card
 from ragpool.training.metrics import figures
 from ragpool.training.network import Recipe, calibrate, fit, pick
 from ragpool.training.pools import Corpus, Pool, make_pools
+from ragpool.training.trees import BoostedTrees
+from ragpool.training.vectors import StoredEmbedder
 
 Log = Callable[[str], None]
 
@@ -57,15 +59,17 @@ def train(
     *,
     seed: int = 0,
     embedder: TextEmbedder | None = None,
+    vectors: Path | None = None,
     log: Log = lambda line: None,
 ) -> dict[str, Any]:
     """Train on the training split of ``files``, measure on the held-back questions, write the judge to ``out``.
 
     Writes model.safetensors, config.json, figures.json and the card README.md; returns the figures: candidate -> setting
     -> data set -> kind of pools -> figures. ``embedder`` None is the embedded one.
+    ``vectors`` is a folder in which sentence vectors are kept for the next run.
     Raises InputError when a split is empty, LoadError for a file of another format.
     """
-    records = [r for r in read_records(files) if r.answers[0]]  # no pool answers the others
+    records = read_records(files)
     if not training_split(records) or not dev_split(records):
         raise InputError("too few questions to hold some back; give files with more questions")
     if embedder is None:
@@ -74,7 +78,8 @@ def train(
 
         embedder = models.load_embedder(Settings().models)
     version = str(getattr(embedder, "version", "unknown"))
-    cached = CachedEmbedder(embedder, size=1_000_000)
+    kept = embedder if vectors is None else StoredEmbedder(embedder, vectors)
+    cached = CachedEmbedder(kept, size=1_000_000)
     learn = training_table(records, cached, seed=seed, log=log)
     dev = {name: dev_table(records, cached, setting, seed=seed) for name, setting in SETTINGS.items()}
     log(f"{len(learn.pools)} training pools, {sum(len(t.pools) for t in dev.values())} held back")
@@ -85,6 +90,12 @@ def train(
         log(f"{name}: {summary(result[name])}")
         if name == SHIPPED:
             save(network, out)
+    if BoostedTrees.available():
+        score = fit_trees(learn, seed)
+        result["boosted trees"] = {s: by_dataset(t, score(t.rows), 0.5) for s, t in dev.items()}
+        log(f"boosted trees: {summary(result['boosted trees'])}")
+    else:
+        log("boosted trees are not compared: scikit-learn is not installed")
     (out / "figures.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     held, seen = _by_dataset(dev_split(records)), _by_dataset(training_split(records))
     card = judge_card(
@@ -108,7 +119,12 @@ def training_table(records: Sequence[Record], embedder: CachedEmbedder, *, seed:
         rounds = max(1, TRAIN_POOLS // len(own))
         rounds = min(rounds, 8)
         pools += make_pools(
-            own, Corpus(own, embedder), seed=seed, rounds=rounds, plan_share=0.6, binding_share=0.5
+            own,
+            Corpus(own, embedder),
+            seed=seed,
+            rounds=rounds,
+            plan_share=0.7,
+            binding_share=0.6,
         )
     return _table(pools, embedder)
 
@@ -131,9 +147,7 @@ def dev_table(
 
 def fit_network(table: Table, recipe: Recipe, embedder: str) -> Network:
     """Fit and calibrate; calibration uses logits of questions that the fold's networks did not see."""
-    labels, weights = table.labels, pool_weights(table.pools)
-    fold_of = {r: i % FOLDS for i, r in enumerate(sorted({p.record for p in table.pools}))}
-    folds = np.array([fold_of[p.record] for p in table.pools])
+    labels, weights, folds = table.labels, pool_weights(table.pools), folds_of(table.pools)
     masks = [weights * (folds != i // FOLD_NETWORKS) for i in range(FOLDS * FOLD_NETWORKS)]
     arrays = fit(table.rows, labels, np.stack([weights] * recipe.networks + masks), recipe)
     logits = np.zeros(len(labels), np.float32)
@@ -143,6 +157,24 @@ def fit_network(table: Table, recipe: Recipe, embedder: str) -> Network:
         logits[folds == fold] = part.logits(table.rows[folds == fold])
     scale, shift = calibrate(logits, labels, weights)
     return Network(VERSION, embedder, scale, shift, pick(arrays, slice(0, recipe.networks)))
+
+
+def fit_trees(table: Table, seed: int) -> Callable[[Vector], Vector]:
+    """Feature rows -> probabilities of boosted trees, calibrated as the networks are."""
+    labels, weights, folds = table.labels, pool_weights(table.pools), folds_of(table.pools)
+    logits = np.zeros(len(labels), np.float32)
+    for fold in range(FOLDS):
+        part = BoostedTrees(table.rows, labels, weights * (folds != fold), seed=seed)
+        logits[folds == fold] = part.logits(table.rows[folds == fold])
+    scale, shift = calibrate(logits, labels, weights)
+    trees = BoostedTrees(table.rows, labels, weights, seed=seed)
+    return lambda rows: np.asarray(1 / (1 + np.exp(-(scale * trees.logits(rows) + shift))), np.float32)
+
+
+def folds_of(pools: Sequence[Pool]) -> npt.NDArray[np.int_]:
+    """The fold of each pool; those of one question share it."""
+    fold = {r: i % FOLDS for i, r in enumerate(sorted({p.record for p in pools}))}
+    return np.array([fold[p.record] for p in pools])
 
 
 def pool_weights(pools: Sequence[Pool]) -> Vector:

@@ -18,7 +18,7 @@ from ragpool.feedback.text import STOP_WORDS, content_words, core_title, names, 
 from ragpool.models.cached import CachedEmbedder
 from ragpool.plan import plain, slots_in
 from ragpool.refine import TitleIndex
-from ragpool.training.data import HOTPOT, MUSIQUE, Paragraph, Record
+from ragpool.training.data import HOTPOT, MUSIQUE, TWOWIKI, Paragraph, Record
 from ragpool.training.gold import gold_plan
 from ragpool.types import Binding, Evidence, Operation, Question, Triple
 
@@ -27,12 +27,19 @@ SEARCH_DEPTH = 30
 DECOY_SHARE = (
     0.35  # of the controlled pools with a gold passage: one that it names, but not the one that is asked for
 )
-PLAN_NOISE = 0.5  # the trained planner's first version had about four plans in ten wrong somewhere
+PLAN_NOISE = {TWOWIKI: 0.2}  # shares of wrong plans, about the trained planner's on such questions
+SKILL = {TWOWIKI: (0.7, 0.98)}  # and of look-ups read rightly: within these bounds, from pool to pool
+_NOISE, _SKILL = 0.5, (0.3, 0.65)  # on the others
+_MISREAD = 0.25  # wrong values, of the look-ups that are not read rightly though their passage is there
+_MADE_UP = 0.15  # and of those whose passage is not there
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """One judgement to make: ``sufficient`` is whether every gold passage of the question is there."""
+    """One judgement to make: ``sufficient`` is whether every gold passage of the question is there.
+
+    The pools of a question without an answer never are, though they hold the passages that lead to the fact not told.
+    """
 
     record: str
     dataset: str
@@ -110,12 +117,11 @@ def make_pools(
     rounds: int,
     plan_share: float,
     binding_share: float,
-    noise: float = PLAN_NOISE,
 ) -> list[Pool]:
     """For each record ``rounds`` times one pool of each controlled kind and two looped ones.
 
-    A pool carries the gold plan with probability ``plan_share`` (spoiled with probability ``noise``) and, if
-    so, simulated bindings with probability ``binding_share``.
+    A pool carries the gold plan with probability ``plan_share`` (spoiled as often as the data set's PLAN_NOISE says)
+    and, if so, simulated bindings with probability ``binding_share``.
     """
     plans = [plan for record in records if (plan := gold_plan(record)) is not None]
     relations = sorted({t.relation for plan in plans for t in plan.triples}) or ["name"]
@@ -130,12 +136,12 @@ def make_pools(
                 pool = maker.pool(kind)
                 if rng.random() < plan_share and maker.plan is not None:
                     plan, values = maker.plan, maker.values
-                    if rng.random() < noise:
+                    if rng.random() < PLAN_NOISE.get(record.dataset, _NOISE):
                         plan, touched = rng.choice(spoiled)
                         values = {slot: v for slot, v in values.items() if slot not in touched}
                     pool = replace(pool, question=plan)
                     if values and rng.random() < binding_share:
-                        pool = replace(pool, bindings=simulate_bindings(plan, values, pool.evidence, rng))
+                        pool = replace(pool, bindings=simulate_bindings(plan, values, pool, rng))
                 pools.append(pool)
     return pools
 
@@ -159,7 +165,7 @@ class _Maker:
         unique = list(dict.fromkeys(chosen))
         if kind != "looped":
             self._rng.shuffle(unique)
-        full = all(g in unique for g in self._gold)
+        full = bool(self._record.answers[0]) and all(g in unique for g in self._gold)
         evidence = tuple(as_evidence(t, i) for i, t in enumerate(unique))
         return Pool(
             self._record.id, self._record.dataset, kind, Question(self._record.question), evidence, (), full
@@ -215,18 +221,16 @@ def lookups(record: Record) -> list[str]:
     return queries
 
 
-def simulate_bindings(
-    plan: Question, values: Values, evidence: Sequence[Evidence], rng: random.Random
-) -> tuple[Binding, ...]:
-    """What a slot reader would have closed from ``evidence``; how good it is differs from pool to pool.
+def simulate_bindings(plan: Question, values: Values, pool: Pool, rng: random.Random) -> tuple[Binding, ...]:
+    """What a slot reader would have closed from the pool's evidence; how good it is differs from pool to pool.
 
-    A step whose gold passage is there is read rightly with a probability between .45 and .95, wrongly in half of the
-    other cases; one whose passage is not there, or that no gold value belongs to, yields a wrong value 35 times in 100.
-    Right values get confidences about .65, wrong ones about .5, as the embedded reader's are. The chain ends at the
+    A step whose gold passage is there is read rightly as often as the data set's SKILL says, and wrongly in a quarter of
+    the other cases; one whose passage is not there, or that no gold value belongs to, yields a wrong value 15 times in
+    100. Right values get confidences about .65, wrong ones about .5, as the embedded reader's are. The chain ends at the
     first step that is not read.
     """
-    skill = rng.uniform(0.45, 0.95)
-    present = {Text(e.title, e.text): e for e in evidence}
+    skill = rng.uniform(*SKILL.get(pool.dataset, _SKILL))
+    present = {Text(e.title, e.text): e for e in pool.evidence}
     bindings: dict[str, Binding] = {}
     right: set[str] = set()
     for triple in plan.triples:
@@ -234,14 +238,14 @@ def simulate_bindings(
         if any(slot not in bindings for slot in before):
             continue
         answer, source = values.get(triple.object, ("", None))
-        home = present.get(source) if source else None
+        home = present.get(source) if source and answer and all(slot in right for slot in before) else None
         draw = rng.random()
-        if home is not None and all(slot in right for slot in before) and draw < skill:
+        if home is not None and draw < skill:
             right.add(triple.object)
             confidence = round(max(0.35, rng.betavariate(6, 3.2)), 3)
             bindings[triple.object] = Binding(triple.object, answer, home.passage_id, home.text, confidence)
-        elif draw < ((1 + skill) / 2 if home is not None else 0.35) and evidence:
-            other = rng.choice(list(evidence))
+        elif draw < (skill + _MISREAD * (1 - skill) if home is not None else _MADE_UP) and pool.evidence:
+            other = rng.choice(pool.evidence)
             confidence = round(max(0.35, rng.betavariate(5, 5)), 3)
             bindings[triple.object] = Binding(
                 triple.object, core_title(other.title), other.passage_id, other.text, confidence
