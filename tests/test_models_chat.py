@@ -150,7 +150,7 @@ def test_logprobs_come_as_openai_writes_them(chat: LocalChat) -> None:
     )
 
 
-@pytest.mark.parametrize("option", [{"tools": []}, {"response_format": {}}, {"top_p": 0.5}, {"max_token": 3}])
+@pytest.mark.parametrize("option", [{"tools": []}, {"response": {}}, {"top_p": 0.5}, {"max_token": 3}])
 def test_unknown_options_are_errors(chat: LocalChat, model: LocalModel, option: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="LocalChat has no option"):
         chat.invoke("x", **option)

@@ -293,10 +293,11 @@ class LocalModel:
         [vocabulary], their cache, and how many of them were known.
         """
         import torch
-        from transformers import DynamicCache
+
+        from ragpool.models.roomy import roomy_cache
 
         version = self._adapters.version(adapter)
-        cache: Cache = DynamicCache(config=self._model.config)
+        cache: Cache = roomy_cache(self._model.config)
         with self._lock:
             known = self.prefixes.find(ids, version)
             if not known.tokens and files is not None and (kept := files.load(ids, version)) is not None:
@@ -325,9 +326,9 @@ class LocalModel:
             return self._files.setdefault(folder, PrefixFiles(folder, self.version))
 
     def _decode_group(self, group: list[Row], request: Request) -> None:
-        from transformers import DynamicCache
+        from ragpool.models.roomy import roomy_cache
 
-        cache: Cache = DynamicCache(config=self._model.config)
+        cache: Cache = roomy_cache(self._model.config)
         shared = common_prefix(group)
         if shared:
             _, cache, reused = _last(self._prefill(shared, request.adapter))

@@ -41,7 +41,7 @@ class _Entry:
 class PrefixCache:
     """Prompts by their tokens and adapter; what was used longest ago goes first when ``limit`` bytes are full.
 
-    The tensors are shared, never written to: a DynamicCache grows by concatenation, into new memory. Not safe
+    The tensors are shared, never written to: a layer grows into memory behind them (roomy.py). Not safe
     to share between threads by itself; LocalModel holds its lock.
     """
 
@@ -111,9 +111,13 @@ def plain_layers(cache: Cache) -> Layers | None:
     """
     from transformers.cache_utils import DynamicCache, DynamicLayer
 
+    from ragpool.models.roomy import RoomyLayer
+
     layers: list[Any] = cache.layers
     # exactly these types: it is their relatives that forget
-    plain = type(cache) is DynamicCache and all(type(x) is DynamicLayer and x.is_initialized for x in layers)
+    plain = type(cache) is DynamicCache and all(
+        type(x) in (DynamicLayer, RoomyLayer) and x.is_initialized for x in layers
+    )
     return tuple((layer.keys, layer.values) for layer in layers) if plain else None
 
 
