@@ -102,10 +102,12 @@ def theirs(folder: Path, environment: Path) -> dict[str, list[list[list[int]]]]:
         uv = [sys.executable, "-m", "uv"]
         torch_version = torch.__version__.partition("+")[0]
         subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(environment)], check=True)
+        install = [*uv, "pip", "install", "--quiet", "--python", str(python)]
+        subprocess.run([*install, "pip"], check=True)
         # torch first and by pip: it takes the CPU build where the machine has one (see the Makefile)
-        subprocess.run([*uv, "pip", "install", "--quiet", "--python", str(python), "pip"], check=True)
-        for packages in ([f"torch=={torch_version}"], list(PACKAGES)):
-            subprocess.run([str(python), "-m", "pip", "install", "--quiet", *packages], check=True)
+        torch_itself = f"torch=={torch_version}"
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", torch_itself], check=True)
+        subprocess.run([*install, torch_itself, *PACKAGES], check=True)
     command = [str(python), "-c", THEIRS, str(folder), json.dumps(PRESSES), json.dumps(RATIOS)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, list[list[list[int]]]] = json.loads(done.stdout.splitlines()[-1])
