@@ -23,6 +23,7 @@ Read = Callable[[str, Sequence[Context]], Reading]
 FIRM = 0.6  # a binding of this confidence is not read again when new evidence comes in
 _TITLE_BONUS = 0.6
 _MENTION_BONUS = 0.3
+_ALONE = 0.5  # the confidence that a page must have, asked alone, to be the value itself
 _PART_OF_NAME = 0.6  # of the words of a name, where no passage has them all: both of two, two of three
 _BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
 
@@ -109,7 +110,8 @@ class SlotCloser:
             if binding is None and not (slots_in(triple.subject) and self._page_is_missing(lookup, evidence)):
                 told = next((b.quote for b in bindings if b.slot in slots_in(triple.subject)), question.text)
                 others = namesakes(lookup.subject, told, [e.title for e in evidence])
-                binding = self._read(lookup, [e for e in evidence if e.title not in others], read)
+                meant = [e for e in evidence if e.title not in others]
+                binding = self._read(lookup, _came_through(question, triple, bindings), meant, read)
             if binding is not None:
                 bindings.append(binding)
         return tuple(bindings)
@@ -137,20 +139,35 @@ class SlotCloser:
         held = any(is_about(lookup.subject, e.title) for e in evidence)
         return not held and self._has_page(lookup.subject)
 
-    def _read(self, lookup: Triple, evidence: Sequence[Evidence], read: Read) -> Binding | None:
+    def _read(
+        self, lookup: Triple, before: Sequence[str], evidence: Sequence[Evidence], read: Read
+    ) -> Binding | None:
         """The value that the evidence gives. Where another passage gives it, or none does, the subject's own page is
-        asked alone too, and goes first: what other pages say in passing is not believed against it.
+        asked alone too, and goes first: what other pages say in passing is not believed against it. Where that gives
+        nothing either, the value may be a page that tells of the subject: each of the others is asked alone.
+
+        ``before`` are the names that the chain has come through: none of them is the value.
         """
         candidates = self.candidates(lookup, evidence)[: self._passages]
-        binding = self._read_from(lookup, candidates, read)
         own = [c for c in candidates if is_about(lookup.subject, c.evidence.title)]
-        if len(own) == len(candidates) or not own:
+        others = [c for c in candidates if c not in own]
+        binding = self._read_from(lookup, before, candidates, read)
+        if (
+            own
+            and others
+            and (binding is None or all(binding.passage_id != c.evidence.passage_id for c in own))
+        ):
+            binding = self._read_from(lookup, before, own, read) or binding
+        if binding is not None or len(candidates) < 2:
             return binding
-        if binding is not None and binding.passage_id in {c.evidence.passage_id for c in own}:
-            return binding
-        return self._read_from(lookup, own, read) or binding
+        titles = {c.evidence.passage_id: c.evidence.title for c in others}
+        alone = (self._read_from(lookup, before, [c], read) for c in others)
+        found = [b for b in alone if b and b.confidence >= _ALONE and is_about(b.value, titles[b.passage_id])]
+        return max(found, key=lambda b: b.confidence, default=None)
 
-    def _read_from(self, lookup: Triple, candidates: Sequence[Candidate], read: Read) -> Binding | None:
+    def _read_from(
+        self, lookup: Triple, before: Sequence[str], candidates: Sequence[Candidate], read: Read
+    ) -> Binding | None:
         if not candidates:
             return None
         chosen = [
@@ -161,12 +178,28 @@ class SlotCloser:
         reading = read(subquestion(lookup), contexts)
         if reading.value is None or reading.confidence < self._minimum:
             return None
+        if any(is_about(name, reading.value) for name in before):
+            return None
         for candidate, sentences in chosen:
             quote = stating(lookup, reading.value, candidate.evidence, sentences)
             if quote is not None:
                 passage = candidate.evidence.passage_id
                 return Binding(lookup.object, reading.value, passage, quote, reading.confidence)
         return None
+
+
+def _came_through(question: Question, triple: Triple, bindings: Sequence[Binding]) -> list[str]:
+    """The subjects of the look-ups that lead to ``triple``, with bound names filled in."""
+    leading = {t.object: t for t in question.triples}
+    names = []
+    for _ in question.triples:
+        slot = next(iter(slots_in(triple.subject)), None)
+        if slot not in leading:
+            break
+        triple = leading[slot]
+        known = filled(triple, bindings)
+        names += [known.subject] if known is not None else []
+    return names
 
 
 def stating(lookup: Triple, value: str, evidence: Evidence, sentences: Sequence[str]) -> str | None:

@@ -149,3 +149,33 @@ def test_a_death_is_no_birth() -> None:
     died, born = (page("Ann Vell", f"Ann Vell {verb} on 4 May 1890.") for verb in ("died", "was born"))
     assert closer.close(plan, [died], (), Hasty().read) == ()
     assert [b.value for b in closer.close(plan, [born], (), Hasty().read)] == ["4 May 1890"]
+
+
+def test_a_page_that_tells_of_the_subject_may_be_the_value_itself() -> None:
+    plan = parse_plan(
+        "Fog Survey | leader | ?1\n?1 | book written | ?2",
+        "Which book did the leader of the Fog Survey write?",
+    )
+    assert plan is not None
+    pool = [
+        page("Fog Survey", "The leader of Fog Survey was Ann Vell."),
+        page("Ann Vell", "Ann Vell was a pilot."),
+        page("Holm Street", "Holm Street is a street in which Ann Vell lived."),
+        page("The Lark", "The Lark is a memoir of Ann Vell."),
+    ]
+
+    class Shy(PatternReader):
+        """Finds a book only on its own page, shown alone; takes a subject for the value where it can."""
+
+        def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
+            if "leader" in query:
+                return super().read(query, contexts)
+            titles = [title for title, _ in contexts]
+            if titles == ["The Lark"]:
+                return Reading("The Lark", 0.6)
+            if titles == ["Holm Street"]:
+                return Reading("Holm Street", 0.4)
+            return Reading("Fog Survey", 0.9) if "Fog Survey" in titles else Reading(None, 0.0)
+
+    closer = SlotCloser(Distiller(HashEmbedder()))
+    assert [b.value for b in closer.close(plan, pool, (), Shy().read)] == ["Ann Vell", "The Lark"]
