@@ -133,10 +133,12 @@ def _branches(parents: Sequence[int], length: int) -> tuple[torch.Tensor, torch.
 def _peaks(layer: LayerSignals, queries: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     """The largest weighted attention of any answer to each position, [kv heads, length]."""
     heads, _, dim = layer.keys.shape
-    grouped = queries.float().view(heads, layer.groups, -1, dim)
-    logits = grouped @ layer.keys.float().transpose(1, 2)[:, None] * layer.scaling
+    # the query heads of a KV head as more queries of it: to broadcast the keys would copy them
+    grouped = queries.float().reshape(heads, -1, dim) * layer.scaling
+    logits = grouped @ layer.keys.float().transpose(1, 2)
     if layer.softcap is not None:
         logits = torch.tanh(logits / layer.softcap) * layer.softcap
-    weights = logits.softmax(dim=-1).mean(dim=1)  # [kv heads, tokens, length]
+    shares = logits.softmax(dim=-1).view(heads, layer.groups, share.shape[1], -1)
+    weights = shares.mean(dim=1)  # [kv heads, tokens, length]
     peaks = (share @ weights).amax(dim=1)
     return peaks / peaks.sum(dim=-1, keepdim=True).clamp(min=1e-12)
