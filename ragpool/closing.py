@@ -23,7 +23,11 @@ Read = Callable[[str, Sequence[Context]], Reading]
 FIRM = 0.6  # a binding of this confidence is not read again when new evidence comes in
 _TITLE_BONUS = 0.6
 _MENTION_BONUS = 0.3
-_ALONE = 0.5  # the confidence that a page must have, asked alone, to be the value itself
+_BACKWARD = re.compile(
+    r"^(?!place|town|city|where|when|date|year)\w.* (?:\w+ed|written|made|led|built|sung|drawn|won|fought|held|run|taught)$",
+    re.IGNORECASE,
+)  # "lighthouse designed": a kind of thing and what the subject did with it
+_ALONE = 0.55  # the confidence that a page must have, asked alone, to be the value itself
 _PART_OF_NAME = 0.6  # of the words of a name, where no passage has them all: both of two, two of three
 _BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
 
@@ -144,7 +148,8 @@ class SlotCloser:
     ) -> Binding | None:
         """The value that the evidence gives. Where another passage gives it, or none does, the subject's own page is
         asked alone too, and goes first: what other pages say in passing is not believed against it. Where that gives
-        nothing either, the value may be a page that tells of the subject: each of the others is asked alone.
+        nothing either, and what the subject did is asked for ("book written"), the value may be a page that tells of it: each
+        of the others is asked alone.
 
         ``before`` are the names that the chain has come through: none of them is the value.
         """
@@ -158,7 +163,7 @@ class SlotCloser:
             and (binding is None or all(binding.passage_id != c.evidence.passage_id for c in own))
         ):
             binding = self._read_from(lookup, before, own, read) or binding
-        if binding is not None or len(candidates) < 2:
+        if binding is not None or len(candidates) < 2 or not _BACKWARD.search(lookup.relation):
             return binding
         titles = {c.evidence.passage_id: c.evidence.title for c in others}
         alone = (self._read_from(lookup, before, [c], read) for c in others)
