@@ -201,7 +201,7 @@ def structured(bench: Bench, repeats: int, new_tokens: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="one pool of 700 tokens, batches of 1 and 8 once"
+        "--quick", action="store_true", help="one pool of 400 tokens, batches of 1 and 8 once"
     )
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--threads", type=int, default=1)
@@ -209,14 +209,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="of the batches")
     parser.add_argument("--tokens", type=int, default=4000, help="of a pool's passages after the last round")
     arguments = parser.parse_args()
-    pools, tokens = (1, 700) if arguments.quick else (arguments.pools, arguments.tokens)
+    pools, tokens = (1, 400) if arguments.quick else (arguments.pools, arguments.tokens)
     bench = Bench(arguments.threads)
     bench.ask(bench.prompt(bench.pool(99, 200), "Who?"), reuse=False)  # warms up
     figures = {
         "threads": arguments.threads,
         **rounds(bench, pools, tokens),
-        "structured": structured(bench, *((3, 16) if arguments.quick else (10, 48))),
-        "batch": batches(bench, *(((1, 8), 1, 16) if arguments.quick else (BATCHES, arguments.repeats, 32))),
+        "structured": structured(bench, *((1, 16) if arguments.quick else (10, 48))),
+        "batch": batches(bench, *(((1, 8), 1, 8) if arguments.quick else (BATCHES, arguments.repeats, 32))),
     }
     line = json.dumps(figures)
     if arguments.json:

@@ -56,7 +56,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LocalModel:
 
 @pytest.fixture
 def chat(model: LocalModel) -> LocalChat:
-    return LocalChat(local=model, max_tokens=250)
+    return LocalChat(local=model, max_tokens=180)
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +131,6 @@ def test_raw_replies_and_what_does_not_parse(chat: LocalChat) -> None:
 
 
 def test_a_typed_dict_is_a_schema(chat: LocalChat) -> None:
-    reply = chat.bind(max_tokens=1)  # the schema alone matters here
-    assert reply is not None
     asked = chat.with_structured_output(Verdict, include_raw=True).invoke("hello")
     assert str(asked["raw"].content).startswith("{")
 
@@ -162,5 +160,5 @@ def test_without_the_package_the_error_names_the_extra(
     fresh = LocalModel.load(str(tiny.save(tmp_path)), ModelSettings())
     monkeypatch.setitem(sys.modules, "llguidance.hf", None)
     with pytest.raises(MissingExtraError, match=r"ragpool\[structured\]") as caught:
-        LocalChat(local=fresh).with_structured_output(Person).invoke("hello")
+        LocalChat(local=fresh, max_tokens=20).with_structured_output(Person).invoke("hello")
     assert "\n" not in str(caught.value)
