@@ -91,7 +91,7 @@ class SlotCloser:
         passages: int = 4,
         sentences: int = 3,
         own: int = 6,
-        minimum: float = 0.35,
+        minimum: float = 0.45,
     ) -> None:
         self._distiller = distiller
         self._has_page = has_page
