@@ -13,14 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 import pytest
 import tiny
-from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import ValidationError
 
 from ragpool.errors import (
     ContextLengthError,
@@ -384,60 +383,3 @@ def test_unknown_provider_and_missing_key() -> None:
         load_chat(ModelSettings(chat="openai:gpt"))
     with pytest.raises(SettingsError, match="names no model"):
         load_chat(ModelSettings(chat="openai:@http://127.0.0.1/v1"))
-
-
-# ---- structured output
-
-
-class Survey(BaseModel):
-    leader: str = Field(max_length=12)
-    people: int = Field(ge=0, le=999)
-    kind: Literal["coast", "river"]
-
-
-SHAPES: list[dict[str, Any]] = [
-    {"title": "List", "type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 9}, "minItems": 2, "maxItems": 3},
-    {"title": "Flag", "type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"], "additionalProperties": False},
-    {"title": "Unit", "enum": ["metres", "miles"]},
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("schema", SHAPES, ids=lambda schema: schema["title"])
-@pytest.mark.parametrize("temperature", [0.0, 1.5])
-def test_a_reply_follows_its_schema(model: LocalModel, schema: dict[str, Any], temperature: float) -> None:
-    import jsonschema
-
-    chat = LocalChat(local=model, max_tokens=40, temperature=temperature, seed=3)
-    value = chat.with_structured_output(schema).invoke("Report.")
-    jsonschema.validate(value, schema)
-    assert chat.with_structured_output(schema).batch(["Report.", "Say."])[0] == value or temperature > 0
-
-
-def test_a_reply_becomes_a_pydantic_value_also_in_a_stream(model: LocalModel) -> None:
-    chat = LocalChat(local=model, max_tokens=120, temperature=1.0, seed=1)
-    value = chat.with_structured_output(Survey).invoke("Who led it?")
-    assert isinstance(value, Survey)
-    form = {"type": "json_schema", "json_schema": {"schema": Survey.model_json_schema()}}
-    pieces = [chunk.text for chunk in chat.stream("Who led it?", response_format=form)]
-    assert len(pieces) > 2
-    assert Survey.model_validate_json("".join(pieces)) == value
-
-
-def test_a_reply_that_was_cut_short_is_an_error_not_half_a_value(model: LocalModel) -> None:
-    chat = LocalChat(local=model, max_tokens=2)
-    with pytest.raises(OutputParserException, match="raise max_tokens"):
-        chat.with_structured_output(Survey).invoke("Who led it?")
-    both = chat.with_structured_output(Survey, include_raw=True).invoke("Who led it?")
-    assert both["parsed"] is None
-    assert isinstance(both["parsing_error"], OutputParserException)
-    assert both["raw"].response_metadata["finish_reason"] == "length"
-
-
-def test_formats_that_cannot_be_followed_are_refused(model: LocalModel) -> None:
-    chat = LocalChat(local=model, max_tokens=20)
-    with pytest.raises(SettingsError, match="function_calling"):
-        chat.with_structured_output(Survey, method="function_calling")
-    with pytest.raises(SettingsError, match="cannot be followed"):
-        chat.invoke("Report.", response_format={"type": "nonsense"})
-    with pytest.raises(SettingsError, match=r"json_schema\.schema"):
-        chat.invoke("Report.", response_format={"type": "json_schema"})

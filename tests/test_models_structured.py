@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict
 
 import pytest
 import tiny
+from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage
 from pydantic import BaseModel, Field
 
@@ -128,6 +129,18 @@ def test_raw_replies_and_what_does_not_parse(chat: LocalChat) -> None:
     assert cut["parsed"] is None
     assert cut["parsing_error"] is not None
     assert cut["raw"].response_metadata["finish_reason"] == "length"
+
+
+def test_a_reply_that_was_cut_short_is_an_error_not_half_a_value(chat: LocalChat) -> None:
+    short = chat.model_copy(update={"max_tokens": 3}).with_structured_output(Person)
+    with pytest.raises(OutputParserException, match="raise max_tokens"):
+        short.invoke("hello")
+
+
+@pytest.mark.parametrize("schema", [{"enum": ["metres", "miles"]}, {"type": "array", "items": {"enum": [1, 2]}, "minItems": 2, "maxItems": 2}])  # fmt: skip
+def test_a_schema_need_not_be_an_object(chat: LocalChat, schema: dict[str, Any]) -> None:
+    value = chat.with_structured_output(schema).invoke("hello")
+    assert value in ("metres", "miles") or (len(value) == 2 and set(value) <= {1, 2})
 
 
 def test_a_typed_dict_is_a_schema(chat: LocalChat) -> None:
