@@ -57,6 +57,7 @@ _BODY = re.compile(
 )  # a value that ends so is a house or a body of people
 _BIRTH = re.compile(r"\b(?:born|birth|birthday|birthplace|native)\b", re.IGNORECASE)
 _DEATH = re.compile(r"\b(?:died|dies|death|dead|killed|buried|murdered|executed)\b", re.IGNORECASE)
+_DASH = re.compile(r"[–—]|\s-\s")
 _NUMERAL = re.compile(
     r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|dozen|hundred|thousand"
     r"|million|billion)\b",
@@ -114,8 +115,8 @@ def fits(relation: str, value: str) -> bool:
 def told_of_the_other(relation: str, value: str, sentence: str) -> bool:
     """Whether a birth is asked for and the sentence gives ``value`` of a death, or the reverse.
 
-    The word for either that stands last before the value decides, else the first after it; of a span of two dates in
-    brackets the first is a birth's.
+    The word for either that stands last before the value decides, else the first after it; in brackets what stands before a
+    dash is a birth's, what stands behind it a death's.
 
     >>> told_of_the_other("date of birth", "4 May 1890", "Alda Brenn was a painter who died on 4 May 1890.")
     True
@@ -128,11 +129,15 @@ def told_of_the_other(relation: str, value: str, sentence: str) -> bool:
     before, _, after = told.partition(wanted)
     events = [(m.start(), True) for m in _BIRTH.finditer(before)]
     events += [(m.start(), False) for m in _DEATH.finditer(before)]
+    opened = before.rfind("(")
+    in_brackets = opened > before.rfind(")")  # "(3 May 1801, Holm – 4 June 1850, Ennis)"
+    if in_brackets:
+        events += [(opened + m.start(), False) for m in _DASH.finditer(before[opened:])]
     if events:
         is_birth = max(events)[1]
-    elif (opened := before.rfind("(")) > before.rfind(")") and parse_date(before[opened:]):
-        is_birth = False
-    elif re.match(r"\s*[–—-]\s*\w", after):
+    elif in_brackets:
+        if not _DASH.search(after.partition(")")[0]):
+            return False
         is_birth = True
     else:
         births, deaths = _BIRTH.search(after), _DEATH.search(after)
