@@ -285,7 +285,7 @@ class _Questions:
         metadata |= {key: value[key] for key in ("type", "level") if key in value}
         if "evidences" in value:
             metadata["triples"] = value["evidences"]
-        answers = (_string(value, "answer"),) if value.get("answer", "") else ()  # test sets have none
+        answers = (_string(value, "answer"),) if value.get("answer", "") != "" else ()  # test sets have none
         identifier = identifier_from(value, "_id" if "_id" in value else "id")
         return QuestionRecord(identifier, _string(value, "question"), answers, tuple(evidence), metadata)
 
