@@ -152,7 +152,8 @@ def _locate(
 ) -> list[tuple[str, str, str]]:
     """Where a read value stands: the best sentence with it, and the passage that leads to that one.
 
-    With ``asked`` only sentences count from which the value can be had for that look-up. A yes or no stands nowhere; it is supported by the best sentences of the passages that the question names.
+    With ``asked`` only sentences count from which the value can be had for that look-up. A yes or no stands nowhere; it is
+    supported by the best sentences of the passages that the question names.
     """
     if fold(value) in ("yes", "no"):
         named = [

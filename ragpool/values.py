@@ -53,8 +53,8 @@ _ASKS_PERSON = re.compile(
 _ASKS_BIRTHPLACE = re.compile(r"\b(?:place of birth|birthplace|born in|where .*born)\b", re.IGNORECASE)
 _BODY = re.compile(
     r"&|\b(?:College|School|Academy|Institute|University|Museum|Gallery|Press|Yard|Foundry|Company|Printers|Shipbuilders|Engineers"
-    r"|Society|Inc|Ltd|Records|Studios|Hall|Line|Works)\.?$"
-)  # a value that ends so is a house or a body of people
+    r"|Society|Inc|Ltd|Records|Studios|Works)\.?$"
+)  # a value that ends so is a body of people or its house; not Hall, which is a surname and a birthplace too
 _BIRTH = re.compile(r"\b(?:born|birth|birthday|birthplace|native)\b", re.IGNORECASE)
 _DEATH = re.compile(r"\b(?:died|dies|death|dead|killed|buried|murdered|executed)\b", re.IGNORECASE)
 _DASH = re.compile(r"[–—]|\s-\s")
