@@ -285,10 +285,11 @@ class _Run:
             max_passages=self.settings.generator.max_passages,
             budget=self.settings.generator.context_tokens,
             count=self.steps.count_tokens,
+            whole=self.settings.generator.context == "passages",
         )
         if self.steps.generator.appends:
-            chosen = {e.passage_id for e in packed}
-            packed = [e for e in self.pool.admitted if e.passage_id in chosen]
+            place = {e.passage_id: n for n, e in enumerate(self.pool.admitted)}
+            packed.sort(key=lambda e: place[e.passage_id])
         return packed
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ragpool.closing import filled, is_about, namesakes
 from ragpool.distil import Distiller, content_words, fold
-from ragpool.types import Binding, Evidence, Gap, Judgement, Query, Question, Triple
+from ragpool.types import Binding, Evidence, Gap, Judgement, Query, Question, Span, Triple
 
 QUERIES_A_ROUND = 4
 _BRIDGES_A_GAP = 2
@@ -208,19 +208,25 @@ def pack(
     max_passages: int,
     budget: int,
     count: Callable[[str], int],
+    whole: bool = False,
 ) -> list[Evidence]:
     """The first ``max_passages`` of ``ordered`` whose distilled text fits ``budget`` tokens, in that order.
 
     ``count`` gives the tokens of a text. A passage that does not fit is passed over, and a later, shorter one may
-    still fit.
+    still fit. With ``whole`` a passage comes with its whole text where that fits, and distilled where it does not.
     """
     given: list[Evidence] = []
     left = budget
     for item in ordered:
         if len(given) == max_passages:
             break
-        cost = count(f"{item.title} {' '.join(item.sentences)}")
-        if cost <= left:
-            given.append(item)
-            left -= cost
+        forms = [item]
+        if whole:
+            forms.insert(0, replace(item, spans=(Span(0, len(item.text)),)))
+        for form in forms:
+            cost = count(f"{form.title} {' '.join(form.sentences)}")
+            if cost <= left:
+                given.append(form)
+                left -= cost
+                break
     return given

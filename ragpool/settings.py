@@ -105,6 +105,8 @@ class KVSettings(_Section):
 class GeneratorSettings(_Section):
     """What the generator is given and may write."""
 
+    # distilled: of each passage the sentences that bear on the question; passages: the whole text where it fits
+    context: Literal["distilled", "passages"] = "distilled"
     context_tokens: int = Field(1536, ge=128)  # budget of the packed evidence
     max_passages: int = Field(8, ge=1)
     max_new_tokens: int = Field(64, ge=1)

@@ -139,6 +139,22 @@ class TestPack:
             after = [e for e in pool if e not in given_]
             assert all(1 + sizes[int(e.passage_id)] > left for e in after)
 
+    def test_whole_passages_where_they_fit_else_distilled(self) -> None:
+        pool = [
+            Evidence(i, i, "t", "one two three four five six", (Span(0, 3), Span(8, 13)), 0, "q", 1.0)
+            for i in ("a", "b", "c")
+        ]
+
+        def words(text: str) -> int:
+            return len(text.split())
+
+        def packed(whole: bool) -> list[str]:
+            found = pack(pool, max_passages=8, budget=11, count=words, whole=whole)
+            return [" ".join(e.sentences) for e in found]
+
+        assert packed(False) == ["one three"] * 3
+        assert packed(True) == ["one two three four five six", "one three"]
+
     def test_questions_without_a_plan_are_ordered_too(self) -> None:
         question = Question("Where was Cora Vell born?")
         pool = [evidence(d) for d in DOCUMENTS]

@@ -108,6 +108,7 @@ class Trial:
             max_passages=self.settings.generator.max_passages,
             budget=self.settings.generator.context_tokens,
             count=self.steps.count_tokens,
+            whole=self.settings.generator.context == "passages",
         )
 
     def _distilled(self, query: Query, hits: Sequence[Hit]) -> list[Evidence]:
