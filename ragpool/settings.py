@@ -94,11 +94,14 @@ class KVSettings(_Section):
     tokens: int | None = Field(None, ge=1)  # cache positions that are kept, in place of a ratio
     start: int = Field(1024, ge=0)  # prompts shorter than this stay whole
     int8: bool = False  # what is kept is stored in 8 bits
+    every: int | None = Field(None, ge=1)  # tokens written after which the cache is cut back to its size
 
     @model_validator(mode="after")
     def _one_amount(self) -> KVSettings:
         if self.ratio is not None and self.tokens is not None:
             raise ValueError("give ratio or tokens, not both")
+        if self.int8 and self.every is not None:
+            raise ValueError("a cache in 8 bits cannot be compressed further: give int8 or every, not both")
         return self
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny
 from langchain_core.messages import AIMessageChunk
 
+from ragpool.cli.common import settings_from
 from ragpool.errors import ModelError, SettingsError
-from ragpool.kvcache import METHOD_NAMES, KVChoice
+from ragpool.kvcache import METHOD_NAMES, EvictedCache, KVChoice, PromptLayout, compressed
+from ragpool.kvcache.decoding import thinned
+from ragpool.kvcache.selectors import SnapKV
 from ragpool.kvcache.signals import fingerprint
 from ragpool.models import LocalChat, LocalModel, kv_choice, load_chat, with_kv
 from ragpool.settings import KVSettings, ModelSettings
@@ -75,6 +79,49 @@ def test_what_evicts_nothing_changes_nothing(model: LocalModel, choice: KVChoice
     assert model.last_plan is None
 
 
+def test_the_cache_is_cut_back_while_the_answer_is_written(model: LocalModel) -> None:
+    """The same text as with ``thinned`` around a loop of forward passes."""
+    import torch
+
+    once = KVChoice("snapkv", 0.35, start=0)
+    written = model.complete(PROMPT, max_new_tokens=40, kv=replace(once, every=8))
+    layout = PromptLayout.parse(model.tokenizer, PROMPT)
+    done = compressed(model._model, layout, once)
+    cache = done.cache
+    assert isinstance(cache, EvictedCache)
+    tokens: list[int] = []
+    with torch.inference_mode():
+        output = model._model(torch.tensor([done.ids[done.logical_length :]]), past_key_values=cache)
+        protect = (layout.context_end, len(layout))
+        with thinned(model._model, cache, SnapKV(), every=8, protect=protect):
+            while len(tokens) < 40 and tokens[-1:] != [model.tokenizer.eos_token_id]:
+                tokens.append(int(output.logits[0, -1].argmax()))
+                output = model._model(torch.tensor([tokens[-1:]]), past_key_values=cache)
+    assert model.tokenizer.decode(tokens, skip_special_tokens=True) == written.text
+    assert written.text != model.complete(PROMPT, max_new_tokens=40, kv=once).text
+
+
+@pytest.mark.parametrize("method", [*METHOD_NAMES, "auto"])
+def test_every_method_goes_on_compressing(model: LocalModel, method: str) -> None:
+    choice = KVChoice(method, None if method == "auto" else 0.5, start=0, every=4)
+    written = model.complete(PROMPT, max_new_tokens=24, kv=choice)
+    stream = model.stream(PROMPT, max_new_tokens=24, kv=choice)
+    other = model.stream(PROMPT, max_new_tokens=24, kv=HALF)  # its passes are no business of the first one's
+    taken = [next(other), *(piece for pair in zip(stream, other, strict=False) for piece in pair)]
+    assert taken
+    assert stream.completion.text == written.text
+
+
+def test_a_prompt_below_start_grows_to_it_first(model: LocalModel) -> None:
+    tokens = model.count_tokens(PROMPT)
+    plain = model.complete(PROMPT, max_new_tokens=24)
+    late = KVChoice("knorm", 0.5, start=tokens + 24, every=4)
+    assert model.complete(PROMPT, max_new_tokens=24, kv=late).text == plain.text
+    early = KVChoice("knorm", 0.0, start=tokens, every=4)
+    assert model.complete(PROMPT, max_new_tokens=24, kv=early).plan is None
+    assert model.complete(PROMPT, max_new_tokens=24, kv=early).text != plain.text
+
+
 async def test_a_chat_says_what_was_kept(model: LocalModel) -> None:
     chat = LocalChat(local=model, max_tokens=12, kv=HALF)
     message = PROMPT[PROMPT.index("<<<") :]
@@ -98,10 +145,18 @@ def test_adapters_are_in_use_while_the_prompt_is_read(model: LocalModel, tmp_pat
 
 
 def test_a_wrong_choice_is_an_error_of_one_line() -> None:
-    for text in ("critic-rag:1.5", "crtic:0.5", "critic-rag:", "critic-rag:0t"):
+    for text in ("critic-rag:1.5", "crtic:0.5", "critic-rag:", "critic-rag:0t", "snapkv+0", "snapkv+"):
         with pytest.raises(SettingsError) as caught:
             KVChoice.parse(text)
         assert "\n" not in str(caught.value)
+
+
+def test_a_choice_is_written_as_it_is_read() -> None:
+    for text in ("off", "auto", "critic-rag:0.75", "snapkv:512t", "snapkv:0.5+64", "tova:512t+16", "auto+32"):
+        assert str(KVChoice.parse(text)) == text
+    assert str(KVChoice("knorm", 0.5, int8=True)) == "knorm:0.5 int8"
+    with pytest.raises(SettingsError, match="not both"):
+        KVChoice("knorm", 0.5, int8=True, every=8)
 
 
 def test_settings_reach_the_chat_model(model: LocalModel) -> None:
@@ -113,6 +168,9 @@ def test_settings_reach_the_chat_model(model: LocalModel) -> None:
     assert compressing.kv == kv_choice(wanted) == KVChoice("critic-rag", tokens=512, start=2048, int8=True)
     assert compressing.local is model
     assert chat.kv is None
+    again = KVSettings(method="critic-rag", ratio=0.5, every=64)
+    assert kv_choice(again) == KVChoice("critic-rag", 0.5, every=64)
+    assert settings_from(None, kv="critic-rag:0.5+64").generator.kv == again.model_copy(update={"start": 0})
 
 
 def test_head_tables_of_ones_own_go_before_the_shipped_ones(model: LocalModel, tmp_path: Path) -> None:

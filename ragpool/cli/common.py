@@ -90,6 +90,7 @@ def _kv(text: str) -> dict[str, Any]:
 
     choice = KVChoice.parse(text)
     chosen: dict[str, Any] = {"method": choice.method, "ratio": choice.ratio, "tokens": choice.tokens}
+    chosen["every"] = choice.every
     return chosen if choice.method == "auto" else {**chosen, "start": 0}
 
 

@@ -25,7 +25,9 @@ METHOD_NAMES = (
 OFF, AUTO = "off", "auto"
 DEFAULT_RATIO = 0.75
 
-_WRITTEN = re.compile(r"(?P<method>[a-z0-9-]+)(?::(?:(?P<tokens>\d+)t|(?P<ratio>\d*\.?\d+)))?")
+_WRITTEN = re.compile(
+    r"(?P<method>[a-z0-9-]+)(?::(?:(?P<tokens>\d+)t|(?P<ratio>\d*\.?\d+)))?(?:\+(?P<every>\d+))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class KVChoice:
             raise SettingsError(f"the KV-cache ratio {self.ratio} must be from 0 (keep all) to less than 1")
         if self.tokens is not None and self.tokens < 1:
             raise SettingsError(f"the KV cache cannot be kept at {self.tokens} tokens; give at least 1")
+        if self.int8 and self.every is not None:
+            raise SettingsError("a cache in 8 bits cannot be compressed further; set int8 or every, not both")
         if self.start < 0 or (self.every is not None and self.every < 1):
             raise SettingsError("start must not be negative, every must be at least 1 (tokens)")
 
@@ -63,7 +67,7 @@ class KVChoice:
     def parse(cls, text: str, **more: int | bool | None) -> KVChoice:
         """``critic-rag``, ``critic-rag:0.75`` (evict three quarters), ``critic-rag:512t`` (keep 512), ``auto``, ``off``.
 
-        Raises SettingsError for anything else.
+        ``critic-rag:0.75+64``: and again whenever 64 tokens were written (every). Raises SettingsError for anything else.
         """
         match = _WRITTEN.fullmatch(text.strip())
         if match is None:
@@ -72,6 +76,8 @@ class KVChoice:
             )
         ratio = float(match["ratio"]) if match["ratio"] else None
         tokens = int(match["tokens"]) if match["tokens"] else None
+        if match["every"]:
+            more["every"] = int(match["every"])
         return cls(match["method"], ratio, tokens, **more)  # type: ignore[arg-type]
 
     @property
@@ -82,11 +88,11 @@ class KVChoice:
     @property
     def evicts(self) -> bool:
         """Can anything be evicted? Not when it is off, or everything is to be kept."""
-        return self.method != OFF and (self.tokens is not None or self.evicted > 0)
+        return self.method != OFF and (self.tokens is not None or self.evicted > 0 or self.every is not None)
 
     def __str__(self) -> str:
-        if self.method in (OFF, AUTO) and self.ratio is None and self.tokens is None:
-            return self.method
-        return (
-            f"{self.method}:{self.tokens}t" if self.tokens is not None else f"{self.method}:{self.evicted:g}"
-        )
+        amount = "" if self.method in (OFF, AUTO) else f":{self.evicted:g}"
+        if self.tokens is not None:
+            amount = f":{self.tokens}t"
+        again = "" if self.every is None else f"+{self.every}"
+        return f"{self.method}{amount}{again}{' int8' if self.int8 else ''}"

@@ -10,16 +10,87 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ragpool.errors import ModelError
-from ragpool.kvcache.evicted import EvictedCache, EvictedLayer, held_layers
+from ragpool.kvcache.auto import START
+from ragpool.kvcache.choice import AUTO, KVChoice
+from ragpool.kvcache.evicted import EvictedCache, EvictedLayer, held_layers, opened
 from ragpool.kvcache.layout import PromptLayout
-from ragpool.kvcache.selectors import WINDOW, Selector
+from ragpool.kvcache.methods import METHODS
+from ragpool.kvcache.selectors import WINDOW, Selector, SnapKV
 from ragpool.kvcache.signals import Probe, Signals, probed
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import Cache, PreTrainedModel
 
 RECENT = 32  # last tokens that are never evicted
+# those that need neither the layout, which an evicted cache no longer follows, nor the prompt's own signals
+_BY_POSITION = frozenset({"snapkv", "tova", "keydiff", "knorm", "streaming", "random"})
 _NOWHERE = PromptLayout((), (), ())
+
+
+class Thinner:
+    """Cuts ``cache`` back to ``size`` positions each time ``every`` tokens more than that are in it.
+
+    ``selector`` must go by keys and the last queries (snapkv, tova, knorm, keydiff). ``protect``: the range of logical
+    positions (the question) that stays. Raises ModelError when so small a size leaves nothing to choose.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        cache: EvictedCache,
+        selector: Selector,
+        *,
+        size: int,
+        every: int,
+        protect: tuple[int, int] = (0, 0),
+    ) -> None:
+        if size <= RECENT + protect[1] - protect[0]:
+            raise ModelError(
+                f"a cache of {size} positions is too small to be compressed further while decoding"
+            )
+        self.cache = cache
+        self._model, self._selector, self._size, self._every = model, selector, size, every
+        self._protect = protect
+        self._probe: Probe | None = None
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, cache: Cache, choice: KVChoice, after: int) -> Thinner:
+        """What ``choice`` asks for once the prompt is in ``cache``; ``after``: its tokens from the question on.
+
+        An evicted cache stays at its size. One that is whole may grow to ``choice.start`` tokens first.
+        """
+        assert choice.every is not None
+        end = cache.get_seq_length()
+        size = RECENT + after + 1
+        if isinstance(cache, EvictedCache):
+            held = cache
+        else:
+            held = opened(cache)
+            size = max(size, START if choice.method == AUTO else choice.start)
+        selector = METHODS[choice.method]() if choice.method in _BY_POSITION else SnapKV()
+        size = max(size, _held(held))
+        return cls(model, held, selector, size=size, every=choice.every, protect=(end - after, end))
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Around each forward pass with the cache, or several of them; hold the model's lock meanwhile."""
+        with probed(self._model, WINDOW, self._probe) as self._probe:
+            yield
+        self.cut()
+
+    def cut(self) -> None:
+        """Cut the cache back if so many tokens were added."""
+        if self._probe is None or _held(self.cache) - self._size < self._every:
+            return
+        signals = Signals.of(self.cache, self._probe)
+        importance = self._selector.select(_NOWHERE, signals, self._size)
+        for layer, scores in zip(signals.layers, importance.layers, strict=True):
+            held = held_layers(self.cache)[layer.index]
+            positions = held.all_positions()[0]
+            scores = scores.clone()
+            scores[(positions >= self._protect[0]) & (positions < self._protect[1])] = math.inf
+            scores[:, -RECENT:] = math.inf
+            held.take(scores.topk(self._size, dim=-1).indices.sort(dim=-1).values[None].to(torch.long))
 
 
 @contextmanager
@@ -33,38 +104,20 @@ def thinned(
 ) -> Iterator[None]:
     """Inside the block, cut ``cache`` back to the size it has now each time ``every`` tokens were added to it.
 
-    ``selector`` must go by keys and the last queries (snapkv, tova, knorm, keydiff), not by the layout, which an evicted
-    cache no longer follows. ``protect``: the range of logical positions (the question) that stays. Works around
-    ``generate()`` and around a loop of forward passes.
+    Works around ``generate()`` and around a loop of forward passes. See Thinner.
     """
-    size = _held(cache)
-    if size <= RECENT + protect[1] - protect[0]:
-        raise ModelError(f"a cache of {size} positions is too small to be compressed further while decoding")
+    thinner = Thinner(model, cache, selector, size=_held(cache), every=every, protect=protect)
 
-    with probed(model, WINDOW) as probe:
+    def after(module: Any, args: Any, output: Any) -> None:
+        thinner.cut()
 
-        def after(module: Any, args: Any, output: Any) -> None:
-            if _held(cache) - size >= every:
-                _cut(cache, probe, selector, size, protect)
-
-        handle = model.register_forward_hook(after)
-        try:
+    handle = model.register_forward_hook(after)
+    try:
+        with thinner.watching():
             yield
-        finally:
-            handle.remove()
+    finally:
+        handle.remove()
 
 
 def _held(cache: EvictedCache) -> int:
     return next(layer.held for layer in held_layers(cache) if isinstance(layer, EvictedLayer))
-
-
-def _cut(cache: EvictedCache, probe: Probe, selector: Selector, size: int, protect: tuple[int, int]) -> None:
-    signals = Signals.of(cache, probe)
-    importance = selector.select(_NOWHERE, signals, size)
-    for layer, scores in zip(signals.layers, importance.layers, strict=True):
-        held = held_layers(cache)[layer.index]
-        positions = held.all_positions()[0]
-        scores = scores.clone()
-        scores[(positions >= protect[0]) & (positions < protect[1])] = math.inf
-        scores[:, -RECENT:] = math.inf
-        held.take(scores.topk(size, dim=-1).indices.sort(dim=-1).values[None].to(torch.long))

@@ -135,6 +135,19 @@ def evict(cache: Cache, plan: KeepPlan) -> EvictedCache:
     return EvictedCache(layers=layers)
 
 
+def opened(cache: Cache) -> EvictedCache:
+    """A whole cache as one from which positions can be taken out. Nothing is copied until one of them grows."""
+    layers: list[Any] = []
+    for layer in held_layers(cache):
+        if getattr(layer, "is_sliding", False):
+            layers.append(_copied(layer))
+            continue
+        positions = torch.arange(layer.keys.shape[-2], device=layer.keys.device)
+        wide = positions.expand(*layer.keys.shape[:2], -1)
+        layers.append(EvictedLayer(layer.keys, layer.values, wide, 0))
+    return EvictedCache(layers=layers)
+
+
 def cropped(cache: Cache, length: int) -> Cache:
     """A cache with the first ``length`` tokens of ``cache``. Nothing is copied until one of them grows."""
     other = DynamicCache()

@@ -86,10 +86,10 @@ class Probe:
 
 
 @contextmanager
-def probed(model: PreTrainedModel, last: int | None) -> Iterator[Probe]:
+def probed(model: PreTrainedModel, last: int | None, probe: Probe | None = None) -> Iterator[Probe]:
     """Collect the queries of the ``last`` tokens (None: of all) that the model reads inside the block.
 
-    Raises ModelError when the model's attention has no query projection of the usual form.
+    ``probe``: one to go on with, in place of a new one. Raises ModelError when the model's attention has no query projection of the usual form.
     """
     modules = [m for m in model.modules() if hasattr(m, "layer_idx") and hasattr(m, "q_proj")]
     if not modules:
@@ -97,16 +97,16 @@ def probed(model: PreTrainedModel, last: int | None) -> Iterator[Probe]:
             f"the attention of {type(model).__name__} has no q_proj: KV-cache compression does not know this family; "
             "set the method to off"
         )
-    probe = Probe(last, fingerprint(model.config))
+    found = Probe(last, fingerprint(model.config)) if probe is None else probe
 
     def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         hidden: Any = kwargs.get("hidden_states", args[0] if args else None)
         angles: Any = kwargs.get("position_embeddings", args[1] if len(args) > 1 else None)
-        probe.see(module, hidden, angles)
+        found.see(module, hidden, angles)
 
     handles = [m.register_forward_pre_hook(hook, with_kwargs=True) for m in modules]
     try:
-        yield probe
+        yield found
     finally:
         for handle in handles:
             handle.remove()

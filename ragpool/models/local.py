@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
     from ragpool.kvcache import KeepPlan
+    from ragpool.kvcache.decoding import Thinner
     from ragpool.settings import ModelSettings
 
 BLOCK = 256  # prompt tokens of one forward pass; between two of them a call can be cancelled
@@ -246,13 +248,16 @@ class LocalModel:
 
         transcript, adapter = row.transcript, request.adapter
         logits, cache = yield from self._read(row, request)
+        thinner = self._thinner(row, request, cache)
+        cache = cache if thinner is None else thinner.cache
         while True:
             pick = row.sampler.pick(logits)
             if piece := transcript.add(pick):
                 yield piece
             if transcript.finish_reason is not None:
                 break
-            logits = self._forward(torch.tensor([[pick.token]]), adapter=adapter, cache=cache)[0, -1]
+            with self._lock, nullcontext() if thinner is None else thinner.watching():
+                logits = self._forward(torch.tensor([[pick.token]]), adapter=adapter, cache=cache)[0, -1]
         files = self._prefix_files(request.prefix_folder)
         if files is not None:
             version = self._adapters.version(adapter)
@@ -283,6 +288,16 @@ class LocalModel:
         logits = self._forward(rest, adapter=adapter, cache=done.cache, logits_to_keep=1)[0, -1]
         row.transcript.plan = self.last_plan = done.plan
         return logits, done.cache
+
+    def _thinner(self, row: Row, request: Request, cache: Cache) -> Thinner | None:
+        """What compresses ``cache`` while the answer is written, where that is asked for."""
+        if request.kv is None or request.kv.every is None:
+            return None
+        from ragpool.kvcache import PromptLayout
+        from ragpool.kvcache.decoding import Thinner
+
+        layout = PromptLayout.parse(self.tokenizer, row.prompt)
+        return Thinner.of(self._model, cache, request.kv, len(layout) - layout.context_end)
 
     def _prefill(
         self, ids: list[int], adapter: str | None, files: PrefixFiles | None = None
