@@ -139,6 +139,12 @@ class SlotCloser:
             found.append(Candidate(item, tuple(sentences), score))
         return sorted(found, key=lambda c: (-c.score, c.evidence.passage_id))
 
+    def shown(self, lookup: Triple, candidate: Candidate) -> list[str]:
+        """The sentences of a candidate that the reader sees, in text order: more of the subject's own page."""
+        keep = self._own if is_about(lookup.subject, candidate.evidence.title) else self._sentences
+        text = candidate.evidence.text
+        return [text[s.start : s.end] for s in best_spans(candidate.sentences, keep)]
+
     def _page_is_missing(self, lookup: Triple, evidence: Sequence[Evidence]) -> bool:
         held = any(is_about(lookup.subject, e.title) for e in evidence)
         return not held and self._has_page(lookup.subject)
@@ -175,10 +181,7 @@ class SlotCloser:
     ) -> Binding | None:
         if not candidates:
             return None
-        chosen = [
-            (c, _chosen(c, self._own if is_about(lookup.subject, c.evidence.title) else self._sentences))
-            for c in candidates
-        ]
+        chosen = [(c, self.shown(lookup, c)) for c in candidates]
         contexts = [(c.evidence.title, " ".join(sentences)) for c, sentences in chosen]
         reading = read(subquestion(lookup), contexts)
         if reading.value is None or reading.confidence < self._minimum:
@@ -241,8 +244,3 @@ def _told_of(subject: str, value: str, evidence: Evidence, sentences: Sequence[s
         return True
     near = " ".join(sentences[max(0, number - 1) : number + 1])
     return overlap(wanted, content_words(near)) >= _PART_OF_NAME
-
-
-def _chosen(candidate: Candidate, keep: int) -> list[str]:
-    text = candidate.evidence.text
-    return [text[s.start : s.end] for s in best_spans(candidate.sentences, keep)]
