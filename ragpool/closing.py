@@ -28,6 +28,7 @@ _BACKWARD = re.compile(
     re.IGNORECASE,
 )  # "lighthouse designed": a kind of thing and what the subject did with it
 _ALONE = 0.55  # the confidence that a page must have, asked alone, to be the value itself
+_READINGS = 3  # of the same candidates, each without what the one before was wrong about
 _PART_OF_NAME = 0.6  # of the words of a name, where no passage has them all: both of two, two of three
 _BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
 
@@ -179,20 +180,24 @@ class SlotCloser:
     def _read_from(
         self, lookup: Triple, before: Sequence[str], candidates: Sequence[Candidate], read: Read
     ) -> Binding | None:
-        if not candidates:
-            return None
+        """What the reader says of these candidates, if it holds. Where it says what cannot be the value, the sentences
+        with that are struck out and the rest is read again.
+        """
         chosen = [(c, self.shown(lookup, c)) for c in candidates]
-        contexts = [(c.evidence.title, " ".join(sentences)) for c, sentences in chosen]
-        reading = read(subquestion(lookup), contexts)
-        if reading.value is None or reading.confidence < self._minimum:
-            return None
-        if any(is_about(name, reading.value) for name in before):
-            return None
-        for candidate, sentences in chosen:
-            quote = stating(lookup, reading.value, candidate.evidence, sentences)
-            if quote is not None:
-                passage = candidate.evidence.passage_id
-                return Binding(lookup.object, reading.value, passage, quote, reading.confidence)
+        for _ in range(_READINGS):
+            contexts = [(c.evidence.title, " ".join(sentences)) for c, sentences in chosen if sentences]
+            if not contexts:
+                return None
+            reading = read(subquestion(lookup), contexts)
+            if reading.value is None or reading.confidence < self._minimum:
+                return None
+            value = reading.value
+            if not any(is_about(name, value) for name in before):
+                for candidate, sentences in chosen:
+                    quote = stating(lookup, value, candidate.evidence, sentences)
+                    if quote is not None:
+                        return Binding(lookup.object, value, candidate.evidence.passage_id, quote, reading.confidence)
+            chosen = [(c, [s for s in sentences if fold(value) not in fold(s)]) for c, sentences in chosen]
         return None
 
 

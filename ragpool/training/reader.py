@@ -32,6 +32,7 @@ from ragpool.training.cards import READER_CARD, write_card
 from ragpool.training.data import (
     HOTPOT,
     MUSIQUE,
+    OTHER_WORLDS,
     TWOWIKI,
     dev_split,
     read_records,
@@ -41,7 +42,6 @@ from ragpool.training.readings import FULL, LOOKUP, Item, examples, is_rare, que
 
 _WORD = re.compile(r"\w+")
 
-OTHER_WORLDS = "zembrissa"  # the data set's name in what corpora/zembrissa/generate.py --benchmark writes
 SIZES = {(TWOWIKI, LOOKUP): 250, (TWOWIKI, FULL): 90, (MUSIQUE, LOOKUP): 150}
 """Examples an epoch; the other sorts are small and used whole."""
 SECOND_SIZES = {**SIZES, (TWOWIKI, LOOKUP): 120, (TWOWIKI, FULL): 60}
