@@ -48,7 +48,7 @@ def build(settings: Settings, index: Index, chat: BaseChatModel | None = None) -
         planner = TrainedPlanner(local, settings.own_weights("plan"))
         kv = models.kv_choice(settings.generator.kv, settings.own_weights("heads"))
         reader = TrainedReader(local, settings.own_weights("reader"), kv)
-        generator = SlotGenerator(distiller)
+        generator = SlotGenerator(distiller, abstain=settings.generator.abstain)
         name, count = local.version, local.count_tokens
     else:
         chat = chat or models.load_chat(settings.models)

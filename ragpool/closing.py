@@ -196,7 +196,9 @@ class SlotCloser:
                 for candidate, sentences in chosen:
                     quote = stating(lookup, value, candidate.evidence, sentences)
                     if quote is not None:
-                        return Binding(lookup.object, value, candidate.evidence.passage_id, quote, reading.confidence)
+                        return Binding(
+                            lookup.object, value, candidate.evidence.passage_id, quote, reading.confidence
+                        )
             chosen = [(c, [s for s in sentences if fold(value) not in fold(s)]) for c, sentences in chosen]
         return None
 

@@ -38,6 +38,8 @@ UNVERIFIED = "[unverified]"
 _MARKER = re.compile(r"\[(\d{1,3})\]")
 
 Written = tuple[Draft, Usage]
+Found = tuple[str, list[tuple[str, str, str]]]
+"""An answer and its sources: (value, passage id, quote)."""
 
 
 class Generator(Protocol):
@@ -64,23 +66,29 @@ class SlotGenerator:
 
     Comparisons are made in code over the values of the final slots, and both sources are cited. ``minimum`` is the
     confidence that the reader's answer needs: at .5 its calibrated curve says that it is as likely right as wrong.
+    Without ``abstain`` a reading that is less sure, or that the checks refuse, is given as a partial answer.
     """
 
     name = "slots@1"
     appends = False
 
-    def __init__(self, distiller: Distiller, *, passages: int = 6, minimum: float = 0.5) -> None:
+    def __init__(
+        self, distiller: Distiller, *, passages: int = 6, minimum: float = 0.5, abstain: bool = True
+    ) -> None:
         self._distiller = distiller
         self._passages = passages
         self._minimum = minimum
+        self._abstain = abstain
 
     def generate(
         self, question: Question, context: Sequence[Evidence], judgement: Judgement, read: Read
     ) -> Steps[str, None, Written]:
         found = self._from_slots(question, judgement.bindings)
-        usage = Usage()
+        usage, status = Usage(), AnswerStatus.ANSWERED
         if found is None:
             found, usage = self._from_reader(question, context, judgement.bindings, read)
+        if found is None and not self._abstain:
+            found, status = self._guess(question, context, read), AnswerStatus.PARTIAL
         if found is None:
             return abstention(), usage
         value, sources = found
@@ -89,12 +97,10 @@ class SlotGenerator:
         if not any(c.supported for c in citations):
             text = f"{text} {UNVERIFIED}"
         yield text
-        return Draft(text, value, citations), usage
+        return Draft(text, value, citations, status), usage
 
-    def _from_slots(
-        self, question: Question, bindings: Sequence[Binding]
-    ) -> tuple[str, list[tuple[str, str, str]]] | None:
-        """The answer and its (value, passage id, quote) sources, when every final slot is closed."""
+    def _from_slots(self, question: Question, bindings: Sequence[Binding]) -> Found | None:
+        """The answer, when every final slot is closed."""
         bound = {b.slot: b for b in bindings}
         finals = final_slots(question)
         if not finals or any(slot not in bound for slot in finals):
@@ -108,13 +114,12 @@ class SlotGenerator:
 
     def _from_reader(
         self, question: Question, context: Sequence[Evidence], bindings: Sequence[Binding], read: Read
-    ) -> tuple[tuple[str, list[tuple[str, str, str]]] | None, Usage]:
+    ) -> tuple[Found | None, Usage]:
         shown = list(context[: self._passages])
         if not shown:
             return None, Usage()
         sentences = self._distiller.rank(question.text, shown)
-        contexts = [(e.title, " ".join(e.sentences)) for e in shown]
-        reading = read(question.text, contexts)
+        reading = read(question.text, _contexts(shown))
         if reading.value is None or reading.confidence < self._minimum:
             return None, reading.usage
         answer = in_the_form_asked(question.text, reading.value)
@@ -126,6 +131,20 @@ class SlotGenerator:
             return None, reading.usage
         sources = [(b.value, b.passage_id, b.quote) for b in bindings]
         return (answer, [*sources, *located]), reading.usage
+
+    def _guess(self, question: Question, context: Sequence[Evidence], read: Read) -> Found | None:
+        """What the reader says of the whole context, unchecked. The pool remembers that it was asked before."""
+        shown = list(context[: self._passages])
+        reading = read(question.text, _contexts(shown))
+        answer = None if reading.value is None else in_the_form_asked(question.text, reading.value)
+        if reading.value is None or answer is None:
+            return None
+        ranked = self._distiller.rank(question.text, shown)
+        return answer, _locate(reading.value, question, shown, ranked, None)
+
+
+def _contexts(shown: Sequence[Evidence]) -> list[tuple[str, str]]:
+    return [(e.title, " ".join(e.sentences)) for e in shown]
 
 
 def final_slots(question: Question) -> tuple[str, ...]:

@@ -274,7 +274,8 @@ class _Run:
 
     def _hopeless(self, judgement: Judgement) -> bool:
         """Too little evidence to answer even in part."""
-        return self.settings.method != "single" and judgement.probability < self.limits.abstain
+        abstains = self.settings.generator.abstain and self.settings.method != "single"
+        return abstains and judgement.probability < self.limits.abstain
 
     def _packed(self, judgement: Judgement) -> list[Evidence]:
         admitted = self.pool.admitted

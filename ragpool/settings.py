@@ -113,6 +113,8 @@ class GeneratorSettings(_Section):
     context_tokens: int = Field(1536, ge=128)  # budget of the packed evidence
     max_passages: int = Field(8, ge=1)
     max_new_tokens: int = Field(64, ge=1)
+    # False: where nothing is sure the embedded reader's likeliest answer is given, however unsure, as a partial one
+    abstain: bool = True
     kv: KVSettings = KVSettings()
 
 
