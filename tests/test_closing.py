@@ -85,6 +85,23 @@ def test_a_value_that_is_unsure_or_not_in_the_sentences_or_the_subject_itself_cl
     assert close(["alda"], reader=Echoing()) == {}
 
 
+def test_what_cannot_be_the_value_is_struck_out_and_the_rest_is_read_again() -> None:
+    plan = parse_plan("Winter Ferry | author | ?1", "Who wrote the Winter Ferry?")
+    assert plan is not None
+    told = "The Winter Ferry is a novel that Holm Press brought out. Ann Vell wrote it. Bo Reed bound it."
+
+    class FirstName(PatternReader):
+        def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
+            text = " ".join(text for _, text in contexts)
+            names = ("Holm Press", "Ann Vell", "Bo Reed")
+            return Reading(next((n for n in names if n in text), None), 0.9)
+
+    found = SlotCloser(Distiller(HashEmbedder())).close(
+        plan, [page("Winter Ferry", told)], (), FirstName().read
+    )
+    assert [(b.value, b.quote) for b in found] == [("Ann Vell", "Ann Vell wrote it.")]
+
+
 def test_filled_and_is_about() -> None:
     binding = Binding("?1", "Cora Vell", "p", "q", 1.0)
     assert filled(Triple("?1", "birthplace", "?2"), [binding]) == Triple("Cora Vell", "birthplace", "?2")

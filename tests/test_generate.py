@@ -74,6 +74,16 @@ class TestSlots:
         pieces, draft, _ = written(SlotGenerator(distiller), PLAN, BINDINGS[:1])
         assert (pieces, draft.status, draft.citations) == ([], AnswerStatus.INSUFFICIENT, ())
 
+    def test_without_abstention_what_is_unsure_is_given_as_partial(self, distiller: Distiller) -> None:
+        unsure = Reading("Port Ennis", 0.2)
+        _, refused, _ = written(SlotGenerator(distiller), PLAN, BINDINGS[:1], unsure)
+        _, guessed, _ = written(SlotGenerator(distiller, abstain=False), PLAN, BINDINGS[:1], unsure)
+        assert (refused.answer, refused.status) == ("", AnswerStatus.INSUFFICIENT)
+        assert (guessed.answer, guessed.status) == ("Port Ennis", AnswerStatus.PARTIAL)
+        assert all(c.supported for c in guessed.citations)
+        _, sure, _ = written(SlotGenerator(distiller, abstain=False), PLAN, BINDINGS)
+        assert sure.status is AnswerStatus.ANSWERED
+
     def test_a_binding_whose_quote_is_not_stored_supports_nothing(self, distiller: Distiller) -> None:
         forged = Binding("?2", "Great Holm", "Cora Vell", "Cora Vell was born at Great Holm.", 0.9)
         _, draft, _ = written(SlotGenerator(distiller), PLAN, (BINDINGS[0], forged))
