@@ -8,7 +8,8 @@ turns, each from its end (methods were tuned on what comes first). Every third c
 once; every method works on a copy of that cache. kept: the share of the context's gain in log-likelihood of the gold
 answer that survives, summed over contexts; KL: of the next-token distributions over the gold answer, full cache against
 compressed, in nats a token, mean. All times are CPU seconds of one thread. ``--rows`` keeps each finished context in a
-file and goes on from there. ``--quick`` (under 50 s on a free core) uses a few made-up texts. The last line is one JSON object.
+file and goes on from there; ``--again OLD`` takes from the rows of an earlier file what is not ragpool's own method, and
+measures that one anew. ``--quick`` (under 50 s on a free core) uses a few made-up texts. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ import torch
 from transformers import DynamicCache
 
 from ragpool.kvcache import METHODS, Budget, Critic, Signals, nbytes
-from ragpool.kvcache.answers import looked_at
 from ragpool.kvcache.criteria import key_gradients
 from ragpool.kvcache.evicted import EvictedCache, cropped, quantised
 from ragpool.kvcache.plan import KeepPlan
@@ -132,9 +132,7 @@ class Trial:
             signals = replace(signals, gradient=self._gradient())
         if isinstance(selector, CriticRag):
             with torch.inference_mode():
-                likely = selector.answers(self.layout, signals)
-                looked = looked_at(self.model, self.layout, self.cache, signals, likely)
-                signals = replace(signals, answers=looked)
+                signals = selector.informed(self.model, self.layout, signals)
         with torch.inference_mode():
             critic = Critic(selector, Budget(ratio=ratio))
             plan = critic.plan(self.layout, signals)
@@ -156,6 +154,16 @@ class Trial:
         seconds = time.process_time() - begun
         row = self.compare(self.answer_logits(cache, short.ids[-1]))
         return row | {"seconds": seconds, "bytes": nbytes(cache)}
+
+
+def measured_again(local: LocalModel, record: Record, row: dict[str, Any]) -> dict[str, Any]:
+    """An earlier row with ragpool's own method measured anew. Its times belong to the prefill beside them."""
+    trial = Trial(local, record, heavy=False)
+    own = {"critic-rag": {str(ratio): trial.evict(METHODS["critic-rag"](), ratio) for ratio in RATIOS}}
+    own["critic-rag int8"] = {"0.75": trial.evict(METHODS["critic-rag"](), 0.75, int8=True)}
+    for cell in (cell for cells in own.values() for cell in cells.values()):
+        cell["prefill"] = trial.prefill
+    return row | {"methods": row["methods"] | own}
 
 
 def measure(local: LocalModel, record: Record, ratios: Sequence[float], *, heavy: bool) -> dict[str, Any]:
@@ -202,7 +210,10 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             }
             for key, part in (("score_seconds", "score_share"), ("seconds", "time_share")):
                 if key in cells[0]:
-                    shares = [c[key] / row["prefill"] for c, row in zip(cells, having, strict=True)]
+                    shares = [
+                        c[key] / c.get("prefill", row["prefill"])
+                        for c, row in zip(cells, having, strict=True)
+                    ]
                     cell[part] = median(shares)
             table[name][ratio] = {k: round(v, 4) for k, v in cell.items()}
     return table
@@ -309,6 +320,7 @@ def main() -> None:
         "--heavy", type=int, default=6, help="contexts on which h2o and expected are run (slow)"
     )
     parser.add_argument("--rows", type=Path)
+    parser.add_argument("--again", type=Path)
     parser.add_argument("--plots", type=Path)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
@@ -324,10 +336,17 @@ def main() -> None:
     if options.rows is not None and options.rows.exists():
         rows = [json.loads(line) for line in options.rows.read_text(encoding="utf-8").splitlines()]
     done = {row["id"] for row in rows}
+    earlier: dict[str, dict[str, Any]] = {}
+    if options.again is not None:
+        lines = options.again.read_text(encoding="utf-8").splitlines()
+        earlier = {row["id"]: row for row in map(json.loads, lines)}
     for number, record in enumerate(records):
         if record.id in done:
             continue
-        row = measure(local, record, RATIOS, heavy=number < options.heavy and not options.quick)
+        if record.id in earlier:
+            row = measured_again(local, record, earlier[record.id])
+        else:
+            row = measure(local, record, RATIOS, heavy=number < options.heavy and not options.quick)
         rows.append(row)
         if options.rows is not None:
             with options.rows.open("a", encoding="utf-8") as file:

@@ -2,28 +2,31 @@
 
 An answer's tokens look at other positions than the question's do. Which answer it will be is not known, but it is mostly
 a name or a number of a good sentence. All of these are read behind the prompt in one pass, as branches of one tree
-(some fifty tokens for a context of two thousand), and each position counts by the answer that looks at it most.
+(at most TREE tokens), and each position counts by the answer that looks at it most.
 With the true answers' queries in place of these guesses, a quarter of the cache told as much as all of it on ten
 MuSiQue contexts; with the question's queries alone, half as much.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from transformers import AttentionInterface
 
-from ragpool.kvcache.evicted import cropped, held_layers
 from ragpool.kvcache.layout import PromptLayout
 from ragpool.kvcache.lexical import words
-from ragpool.kvcache.signals import LayerSignals, Signals, probed
+from ragpool.kvcache.signals import LayerSignals, Signals
 
 if TYPE_CHECKING:
-    from transformers import Cache, PreTrainedModel
+    from transformers import PreTrainedModel
+
+_ATTENTION = "ragpool_tree"  # the name under which transformers finds _attend
 
 # a capitalised word or a number, and what goes on in the same way: "Bank of England", "16 August 1967", "2,913,123"
 _WORD = r"(?:[A-Z][\w'’-]*|\d[\w.,'’-]*\w|\d)"
@@ -31,7 +34,12 @@ _NAME = re.compile(rf"{_WORD}(?:(?: |, | of | the | of the | de | and ){_WORD})*
 _NUMBER_ASKED = re.compile(
     r"\b(when|how (many|much|old|long)|what (year|date|day)|number|population|born|died)\b", re.I
 )
-SENTENCES, MOST, LONGEST = 24, 20, 4  # the best sentences; answers taken from them; tokens of one
+_EITHER = re.compile(r"\bor\b", re.I)
+SENTENCES, TREE, LONGEST = (
+    24,
+    36,
+    4,
+)  # the best sentences; tokens of the tree beside its root; tokens of one answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +51,37 @@ class Candidate:
 
 
 def candidates(layout: PromptLayout, scores: Sequence[float]) -> list[Candidate]:
-    """Names and numbers of the sentences with the highest ``scores`` that the question does not hold itself."""
+    """Names and numbers of the sentences with the highest ``scores``, as many as TREE tokens can write.
+
+    Those that the question holds itself are left out, unless it asks which of two it is: then they come first. Where a
+    number is asked for, numbers come first.
+    """
     if not layout.starts:
         return []
     asked = set(words(layout.question_text))
-    found: dict[tuple[int, ...], tuple[float, str]] = {}
+    either = _EITHER.search(layout.question_text) is not None
+    number = _NUMBER_ASKED.search(layout.question_text) is not None
+    found: dict[tuple[int, ...], tuple[bool, float]] = {}
     ranked = sorted(zip(scores, layout.sentences, strict=True), key=lambda pair: (-pair[0], pair[1]))
     for score, index in ranked[:SENTENCES]:
         for match in _NAME.finditer(layout.pieces[index].text):
             told = set(words(match[0]))
-            if told and not told <= asked:
+            if told and (either or not told <= asked):
                 first = layout.piece_starts[index] + match.start()
                 ids = _tokens(layout, first, first + len(match[0]))
-                found.setdefault(ids, (score, match[0]))
-    number = _NUMBER_ASKED.search(layout.question_text) is not None
-    fitting = sorted(
-        found.items(), key=lambda item: number and not any(c.isdigit() for c in item[1][1])
-    )  # stable: the best sentences first
-    return [Candidate(ids, score) for ids, (score, _) in fitting[:MOST]]
+                digits = any(c.isdigit() for c in match[0])
+                fits = told <= asked if either else digits or not number
+                found.setdefault(ids, (fits, score))
+    chosen: list[Candidate] = []
+    tree: set[tuple[int, ...]] = set()
+    for ids, (_, score) in sorted(
+        found.items(), key=lambda item: not item[1][0]
+    ):  # stable: the best sentences first
+        tree |= {ids[:end] for end in range(1, len(ids))}
+        if len(tree) > TREE:
+            break
+        chosen.append(Candidate(ids, score))
+    return chosen
 
 
 def _tokens(layout: PromptLayout, first: int, last: int) -> tuple[int, ...]:
@@ -70,36 +91,85 @@ def _tokens(layout: PromptLayout, first: int, last: int) -> tuple[int, ...]:
 
 
 def looked_at(
-    model: PreTrainedModel,
-    layout: PromptLayout,
-    cache: Cache,
-    signals: Signals,
-    answers: Sequence[Candidate],
+    model: PreTrainedModel, layout: PromptLayout, signals: Signals, answers: Sequence[Candidate]
 ) -> tuple[torch.Tensor, ...] | None:
     """Attention to each cached position while one of ``answers`` is written, a layer [kv heads, length], each row summing to 1.
 
-    ``cache`` holds the prompt but for its last token and stays as it is. None where a layer has a sliding window:
-    there the tree cannot be read in one pass.
+    ``signals`` are those of the prompt but for its last token. None where a layer has a sliding window: there the tree
+    cannot be read in one pass. Hold the model's lock: its attention is another one meanwhile.
     """
-    if not answers or any(getattr(layer, "is_sliding", False) for layer in held_layers(cache)):
+    config: Any = model.config
+    layers = {layer.index: layer for layer in signals.layers}
+    if not answers or len(layers) < config.get_text_config(decoder=True).num_hidden_layers:
         return None
     ids, parents, members = _tree(layout.ids[signals.length], answers)
-    mask, depths = _branches(parents, signals.length)
-    device = signals.layers[0].keys.device
-    lowest = torch.finfo(model.dtype).min
-    with probed(model, None) as probe:
-        cast(Any, model)(
-            input_ids=torch.tensor([ids], device=device),
-            attention_mask=torch.where(mask, 0.0, lowest).to(device, model.dtype)[None, None],
-            position_ids=(signals.length + depths).to(device)[None],
-            past_key_values=cropped(cache, signals.length),
-            use_cache=True,
-            logits_to_keep=1,
-        )
+    visible, depths = _branches(parents)
     share = torch.zeros(len(answers), len(ids))
     for row, (answer, tokens) in enumerate(zip(answers, members, strict=True)):
         share[row, tokens] = answer.weight / len(tokens)
-    return tuple(_peaks(layer, probe.queries[layer.index][0], share.to(device)) for layer in signals.layers)
+    device = signals.layers[0].keys.device
+    reading = _Reading(layers, ~visible.to(device), share.to(device))
+    usual = config._attn_implementation
+    config._attn_implementation = _ATTENTION
+    try:
+        cast(Any, model).get_decoder()(
+            input_ids=torch.tensor([ids], device=device),
+            attention_mask=visible.to(device)[None, None],
+            position_ids=(signals.length + depths).to(device)[None],
+            use_cache=False,
+            reading=reading,
+        )
+    finally:
+        config._attn_implementation = usual
+    return tuple(reading.peaks[layer.index] for layer in signals.layers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What the attention of one pass needs: the prompt, which tokens do not see which (True), the answers' shares of
+    them [answers, tokens]; and what it finds."""
+
+    layers: Mapping[int, LayerSignals]
+    hidden: torch.Tensor
+    share: torch.Tensor
+    peaks: dict[int, torch.Tensor] = field(default_factory=dict)
+
+
+def _attend(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    reading: _Reading,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    **more: Any,
+) -> tuple[torch.Tensor, None]:
+    """transformers' attention over prompt and tree, of which only the tree is given.
+
+    Unlike theirs it neither joins the prompt's keys to new ones nor repeats them for each query head, and leaves the
+    largest weighted attention of any answer to each position of the prompt in ``reading.peaks``.
+    """
+    layer = reading.layers[int(module.layer_idx)]
+    heads, length, dim = layer.keys.shape
+    tokens = query.shape[2]
+    grouped = query[0].float().reshape(heads, -1, dim) * (layer.scaling if scaling is None else scaling)
+    logits = torch.cat([grouped @ k.float().transpose(1, 2) for k in (layer.keys, key[0])], dim=-1)
+    if softcap is not None:
+        logits = torch.tanh(logits / softcap) * softcap
+    logits.view(heads, -1, tokens, length + tokens)[..., length:].masked_fill_(reading.hidden, -math.inf)
+    weights = logits.softmax(dim=-1)
+    prompt, tree = weights[..., :length], weights[..., length:]
+    written = prompt @ layer.values.float() + tree @ value[0].float()
+    seen = reading.share.repeat(1, layer.groups) / (layer.groups * prompt.sum(dim=-1)[:, None])
+    peaks = (seen @ prompt).amax(dim=1)
+    reading.peaks[layer.index] = peaks / peaks.sum(dim=-1, keepdim=True).clamp(min=1e-12)
+    return written.view(1, -1, tokens, dim).transpose(1, 2).to(query.dtype), None
+
+
+AttentionInterface.register(_ATTENTION, _attend)
 
 
 def _tree(root: int, answers: Sequence[Candidate]) -> tuple[list[int], list[int], list[list[int]]]:
@@ -119,26 +189,12 @@ def _tree(root: int, answers: Sequence[Candidate]) -> tuple[list[int], list[int]
     return ids, parents, members
 
 
-def _branches(parents: Sequence[int], length: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which positions each token of the tree sees, [tokens, length + tokens], and how deep each token stands."""
+def _branches(parents: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which tokens of the tree each of them sees [tokens, tokens], and how deep each stands."""
     own = torch.eye(len(parents), dtype=torch.bool)
     depths = torch.zeros(len(parents), dtype=torch.long)
     for at, parent in enumerate(parents):
         if parent >= 0:
             own[at] |= own[parent]
             depths[at] = depths[parent] + 1
-    return torch.cat([torch.ones(len(parents), length, dtype=torch.bool), own], dim=1), depths
-
-
-def _peaks(layer: LayerSignals, queries: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """The largest weighted attention of any answer to each position, [kv heads, length]."""
-    heads, _, dim = layer.keys.shape
-    # the query heads of a KV head as more queries of it: to broadcast the keys would copy them
-    grouped = queries.float().reshape(heads, -1, dim) * layer.scaling
-    logits = grouped @ layer.keys.float().transpose(1, 2)
-    if layer.softcap is not None:
-        logits = torch.tanh(logits / layer.softcap) * layer.softcap
-    shares = logits.softmax(dim=-1).view(heads, layer.groups, share.shape[1], -1)
-    weights = shares.mean(dim=1)  # [kv heads, tokens, length]
-    peaks = (share @ weights).amax(dim=1)
-    return peaks / peaks.sum(dim=-1, keepdim=True).clamp(min=1e-12)
+    return own, depths

@@ -11,7 +11,6 @@ import torch
 from transformers import Cache, DynamicCache
 
 from ragpool.errors import ModelError
-from ragpool.kvcache.answers import looked_at
 from ragpool.kvcache.auto import START, automatic, free_memory
 from ragpool.kvcache.budget import Budget
 from ragpool.kvcache.choice import AUTO, OFF, KVChoice
@@ -127,8 +126,7 @@ def _evicted(
         if needs == "gradient":
             signals = replace(signals, gradient=key_gradients(model, layout, cache))
         if isinstance(selector, CriticRag):
-            likely = selector.answers(layout, signals)
-            signals = replace(signals, answers=looked_at(model, layout, cache, signals, likely))
+            signals = selector.informed(model, layout, signals)
         budget = Budget(ratio=choice.evicted) if choice.tokens is None else Budget(tokens=choice.tokens)
         critic = Critic(selector, budget, choice.method)
         plan = critic.plan(layout, signals)

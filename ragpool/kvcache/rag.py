@@ -14,18 +14,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch.nn import functional
 
-from ragpool.kvcache.answers import Candidate, candidates
+from ragpool.kvcache.answers import candidates, looked_at
 from ragpool.kvcache.heads import HeadTable, middle, position_attention, sentence_attention
 from ragpool.kvcache.layout import Kind, PromptLayout
 from ragpool.kvcache.lexical import lexical
 from ragpool.kvcache.selectors import Importance
 from ragpool.kvcache.signals import Signals
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _LARGE = 1e3  # above every share of attention
 # share of the room that whole sentences get: where the room is at least _AMPLE of the prompt, and where it is less
@@ -45,11 +48,11 @@ class CriticRag:
     table: HeadTable | None = None
     lexical_share: float = 0.7
     kernel: int = 9
-    question_share: float = 0.3
+    question_share: float = 0.5
 
     def select(self, layout: PromptLayout, signals: Signals, keep: int) -> Importance:
         heads = self._heads(signals)
-        scores = sentence_scores(layout, signals, heads, self.lexical_share)
+        scores = signals.sentences or sentence_scores(layout, signals, heads, self.lexical_share)
         fixed = _outside(layout, signals.length)
         room = max(keep - int(fixed.sum()), 0)
         ample = room >= _AMPLE * signals.length
@@ -63,10 +66,11 @@ class CriticRag:
             layers.append(scored)
         return Importance(tuple(layers), tuple(scores), frozenset(whole))
 
-    def answers(self, layout: PromptLayout, signals: Signals) -> list[Candidate]:
-        """The answers whose attention is to be looked at."""
+    def informed(self, model: PreTrainedModel, layout: PromptLayout, signals: Signals) -> Signals:
+        """``signals`` with what likely answers look at. Hold the model's lock."""
         scores = sentence_scores(layout, signals, self._heads(signals), self.lexical_share)
-        return candidates(layout, scores)
+        looked = looked_at(model, layout, signals, candidates(layout, scores))
+        return replace(signals, sentences=tuple(scores), answers=looked)
 
     def _positions(
         self, layout: PromptLayout, signals: Signals, heads: Sequence[tuple[int, int]], ample: bool
@@ -118,7 +122,7 @@ def _outside(layout: PromptLayout, length: int) -> torch.Tensor:
 
 
 def _sentences_within(
-    layout: PromptLayout, scores: list[float], kept: torch.Tensor, room: int
+    layout: PromptLayout, scores: Sequence[float], kept: torch.Tensor, room: int
 ) -> tuple[list[int], torch.Tensor]:
     """The best sentences that fit into ``room`` positions, each with its title and marker; and the new mask."""
     kept = kept.clone()

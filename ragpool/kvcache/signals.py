@@ -159,10 +159,10 @@ class LayerSignals:
         logits = logits.view(heads, self.groups, last - first, seen)
         if self.softcap is not None:
             logits = torch.tanh(logits / self.softcap) * self.softcap
-        own = before + torch.arange(first, last, device=logits.device)
-        hidden = torch.arange(seen, device=logits.device)[None, :] > own[:, None]
-        weights = logits.masked_fill_(hidden, float("-inf")).softmax(dim=-1)
-        return torch.nn.functional.pad(weights, (0, length - seen))
+        own = torch.ones(last - first, last - first, dtype=torch.bool, device=logits.device)
+        logits[..., before + first :].masked_fill_(own.triu(1), float("-inf"))
+        weights = logits.softmax(dim=-1)
+        return torch.nn.functional.pad(weights, (0, length - seen)) if seen < length else weights
 
     def received(self, first: int, last: int) -> torch.Tensor:
         """Attention that each position received from the queries ``first``..``last``, summed: [kv heads, groups, length]."""
@@ -178,7 +178,8 @@ class Signals:
 
     The window (tokens with queries) is the last ``window`` of them. ``angles``: cos and sin [window, head dim].
     ``fingerprint`` is that of the model's shape. ``gradient``: per layer |d loss / d key * key| summed over the head dimension, [kv heads, length]; only when asked for.
-    ``answers``: per layer attention [kv heads, length] while likely answers are written (answers.py); only when asked for.
+    ``answers``: per layer attention [kv heads, length] while likely answers are written (answers.py), and ``sentences`` the
+    scores by which those were chosen; only when asked for.
     """
 
     length: int
@@ -188,6 +189,7 @@ class Signals:
     angles: tuple[torch.Tensor, torch.Tensor] | None = None
     gradient: tuple[torch.Tensor, ...] | None = None
     answers: tuple[torch.Tensor, ...] | None = None
+    sentences: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, cache: Cache, probe: Probe, *, row: int = 0, pads: int = 0) -> Signals:

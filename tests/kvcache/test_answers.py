@@ -9,7 +9,7 @@ from tiny import tokenizer
 from transformers import DynamicCache, PreTrainedModel
 
 from ragpool.kvcache import Budget, Critic, KVChoice, PromptLayout, Signals, compressed, probed
-from ragpool.kvcache.answers import LONGEST, MOST, Candidate, candidates, looked_at
+from ragpool.kvcache.answers import LONGEST, TREE, Candidate, candidates, looked_at
 from ragpool.kvcache.compress import read
 from ragpool.kvcache.evicted import cropped
 from ragpool.kvcache.rag import CriticRag
@@ -37,7 +37,8 @@ def test_names_and_numbers_of_the_best_sentences_are_likely_answers() -> None:
     assert found[0].weight == 1.0
     assert said(found[0]) in text
     assert all(len(answer.ids) <= LONGEST for answer in found)
-    assert len(found) == len({answer.ids for answer in found}) <= MOST
+    assert len(found) == len({answer.ids for answer in found})
+    assert len({answer.ids[:end] for answer in found for end in range(1, len(answer.ids))}) <= TREE
     assert not any(said(answer) in ("Mira", "Tann", "Mira Tann") for answer in found)
 
 
@@ -48,6 +49,15 @@ def test_where_a_number_is_asked_for_numbers_come_first() -> None:
 
     assert any(digits)
     assert digits == sorted(digits, reverse=True)
+
+
+def test_what_the_question_names_is_an_answer_where_it_asks_which_of_two() -> None:
+    def names(question: str) -> list[str]:
+        prompt = PromptLayout.build(tokenizer(), pieces(f"Question: {question}"))
+        return [said(answer) for answer in candidates(prompt, [0.5] * 6)]
+
+    assert names("Which is older, Quell or Oss?")[:2] == ["Oss", "Quel"]
+    assert not {"Oss", "Quel"} & set(names("Is Quell older than Oss?"))
 
 
 def test_a_layout_without_character_places_offers_none() -> None:
@@ -65,7 +75,7 @@ def test_one_tree_says_what_each_answer_alone_would(family: str, attention: str)
     answers = [Candidate((40, 41, 42), 1.0), Candidate((40, 50), 0.5), Candidate((60,), 0.25)]
 
     with torch.inference_mode():
-        together = looked_at(made, prompt, cache, signals, answers)
+        together = looked_at(made, prompt, signals, answers)
         alone = []
         for answer in answers:
             ids = torch.tensor([[prompt.ids[-1], *answer.ids[:-1]]])
@@ -87,10 +97,10 @@ def test_one_tree_says_what_each_answer_alone_would(family: str, attention: str)
 
 def test_models_with_sliding_windows_do_without() -> None:
     made, prompt = gemma2(64), layout()
-    cache, signals = signals_of(made, prompt)
+    _, signals = signals_of(made, prompt)
 
     with torch.inference_mode():
-        assert looked_at(made, prompt, cache, signals, [Candidate((40, 41), 1.0)]) is None
+        assert looked_at(made, prompt, signals, [Candidate((40, 41), 1.0)]) is None
     done = compressed(made, prompt, KVChoice("critic-rag", 0.5, start=0))
     assert done.plan is not None
 
