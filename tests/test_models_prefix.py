@@ -78,6 +78,21 @@ def test_the_same_prompt_again_gives_exactly_the_same(model: LocalModel) -> None
     assert shorter.reused_tokens == shorter.prompt_tokens - 1  # the last one is read for what follows it
 
 
+def test_keys_that_are_shared_by_query_heads_give_the_same_bits_as_repeated_ones(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    for shared in ("1", "0"):
+        monkeypatch.setenv("TRANSFORMERS_SDPA_FORCE_GQA", shared)
+        model = LocalModel.load(str(folder), ModelSettings())
+        model.complete(prompt(3), max_new_tokens=1)
+        written.append(model.complete(prompt(3, 1), max_new_tokens=16))
+    assert written[0] == written[1]
+    monkeypatch.delenv("TRANSFORMERS_SDPA_FORCE_GQA")
+    LocalModel.load(str(folder), ModelSettings())
+    assert os.environ["TRANSFORMERS_SDPA_FORCE_GQA"] == "1"  # on a CPU
+
+
 def test_adapters_do_not_share(folder: Path, tmp_path: Path, forgetful: LocalModel) -> None:
     model = LocalModel.load(str(folder), ModelSettings())
     for m in (model, forgetful):

@@ -26,6 +26,7 @@ from ragpool.models.runtime import (
     pick_dtype,
     prepare_environment,
     set_threads,
+    share_key_heads,
 )
 from ragpool.models.structured import Grammar
 
@@ -87,6 +88,7 @@ class LocalModel:
         resolved = fetch(resolved)
         set_threads(settings)
         device = pick_device(settings.device)
+        share_key_heads(device)
         dtype = pick_dtype(settings.dtype, device)
         path: Path | None = Path(resolved.location)
         if path is not None and path.is_file():
