@@ -140,7 +140,7 @@ class SlotCloser:
             found.append(Candidate(item, tuple(sentences), score))
         return sorted(found, key=lambda c: (-c.score, c.evidence.passage_id))
 
-    def shown(self, lookup: Triple, candidate: Candidate) -> list[str]:
+    def _shown(self, lookup: Triple, candidate: Candidate) -> list[str]:
         """The sentences of a candidate that the reader sees, in text order: more of the subject's own page."""
         keep = self._own if is_about(lookup.subject, candidate.evidence.title) else self._sentences
         text = candidate.evidence.text
@@ -183,7 +183,7 @@ class SlotCloser:
         """What the reader says of these candidates, if it holds. Where it says what cannot be the value, the sentences
         with that are struck out and the rest is read again.
         """
-        chosen = [(c, self.shown(lookup, c)) for c in candidates]
+        chosen = [(c, self._shown(lookup, c)) for c in candidates]
         for _ in range(_READINGS):
             contexts = [(c.evidence.title, " ".join(sentences)) for c, sentences in chosen if sentences]
             if not contexts:

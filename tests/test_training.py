@@ -8,30 +8,16 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from fakes import HashEmbedder
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from ragpool.closing import SlotCloser
-from ragpool.distil import Distiller
 from ragpool.errors import LoadError
 from ragpool.models import LocalModel
 from ragpool.plan import PLAN_PROMPT_VERSION, adapter_folder, parse_plan, write_plan
 from ragpool.prompts import load as load_prompt
 from ragpool.slots import READ_PROMPT_VERSION, stands_in
-from ragpool.training import (
-    data,
-    deployed,
-    grammar,
-    lora,
-    mined,
-    plan,
-    reader,
-    readings,
-    statements,
-    written,
-)
+from ragpool.training import data, lora, mined, plan, reader, readings, statements, written
 from ragpool.training.data import (
     HOTPOT,
     MUSIQUE,
@@ -307,32 +293,6 @@ def test_a_step_without_a_value_is_taught_as_none(tmp_path: Path) -> None:
     assert target == "none"
     assert "Bo Reed" in [title for title, _ in contexts]
     assert readings.example(asked[0], random.Random(0), missing=False) is None
-
-
-@given(st.integers(0, 10_000), st.booleans(), st.sampled_from([TWOWIKI, MUSIQUE]))
-def test_a_look_up_as_the_loop_shows_it_teaches_what_stands_there(
-    seed: int, missing: bool, dataset: str
-) -> None:
-    raw = VILLAGES if dataset == TWOWIKI else STEPS
-    closer = SlotCloser(Distiller(HashEmbedder()))
-    asked = [item for item in readings.items(data._record(raw)) if item.lookup is not None]
-    assert asked
-    for item in asked:
-        made = deployed.example(item, closer, random.Random(seed), missing=missing)
-        if made is None:
-            continue
-        assert made.prompt.count(item.query) == 2
-        if made.target == " none":
-            assert item.answer not in made.prompt.replace(item.query, "")
-        else:
-            assert not missing
-            assert made.target.strip() in made.prompt
-
-
-def test_made_up_chains_are_as_long_as_they_are_asked_to_be() -> None:
-    long = [q for q in grammar.examples(60, seed=1, lengths=(0, 0, 0, 1)) if q.operation is Operation.LOOKUP]
-    assert max(len(q.triples) for q in long) == 4
-    assert max(len(q.triples) for q in grammar.examples(60, seed=1)) < 5
 
 
 def test_what_was_written_by_hand_is_of_training_questions_only() -> None:

@@ -13,7 +13,6 @@ from typing import Any
 from ragpool.errors import LoadError
 
 HOTPOT, TWOWIKI, MUSIQUE = "hotpotqa", "2wikimultihopqa", "musique"
-OTHER_WORLDS = "zembrissa"  # the name in what corpora/zembrissa/generate.py --benchmark writes
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
 _ABBREVIATED = re.compile(r"(?:\b[A-Z]|\b(?:Mr|Mrs|Ms|Dr|St|Jr|Sr|No|vs|Lt|Col|Gen|Rev|Prof|c|ca|approx))\.$")

@@ -11,13 +11,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from ragpool.plan import parse_plan
 from ragpool.types import Question
-
-CHAINS = (2, 5, 4)
-"""How often a chain has one step, two, three."""
 
 PERSON, WORK, SHIP, FIRM, PLACE, BUILDING, EVENT, SCHOOL, TEAM, THING, LAND, VALUE = (
     "person work ship firm place building event school team thing land value".split()
@@ -220,12 +216,12 @@ _NOUNS = (
 ).split()
 
 
-def examples(count: int, seed: int, lengths: Sequence[int] = CHAINS) -> list[Question]:
-    """``count`` questions with plans; the same for the same seed. ``lengths`` weighs chains of one step, two, ..."""
+def examples(count: int, seed: int) -> list[Question]:
+    """``count`` questions with plans; the same for the same seed."""
     rng = random.Random(seed)
     made: list[Question] = []
     while len(made) < count:
-        form = rng.choices((partial(_chain, lengths=lengths), _comparison, _counted), weights=(70, 24, 6))[0]
+        form = rng.choices((_chain, _comparison, _counted), weights=(70, 24, 6))[0]
         text, plan = form(rng)
         question = parse_plan(plan, text, planner="grammar")
         if question is not None:
@@ -233,9 +229,9 @@ def examples(count: int, seed: int, lengths: Sequence[int] = CHAINS) -> list[Que
     return made
 
 
-def _chain(rng: random.Random, lengths: Sequence[int]) -> tuple[str, str]:
-    """A chain of steps, built from the last step back to the name."""
-    steps = rng.choices(range(1, len(lengths) + 1), weights=lengths)[0]
+def _chain(rng: random.Random) -> tuple[str, str]:
+    """A chain of one to three steps, built from the last step back to the name."""
+    steps = rng.choices((1, 2, 3), weights=(2, 5, 4))[0]
     first = rng.choice([r for r in RELATIONS if r.inside] if steps > 1 else RELATIONS)
     chain = [first]
     while len(chain) < steps:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from ragpool.plan import (
 from ragpool.plan_rules import plan_lines
 from ragpool.training import grammar, lora, written
 from ragpool.training.cards import PLAN_CARD, write_card
-from ragpool.training.data import OTHER_WORLDS, Record, dev_split, read_records, training_split
+from ragpool.training.data import Record, dev_split, read_records, training_split
 from ragpool.training.gold import gold_plan
 from ragpool.types import Operation, Question, Triple
 
@@ -31,7 +30,6 @@ BATCH_TOKENS = 384
 MADE_UP = 900  # questions of the grammar an epoch
 SECOND_MADE_UP, THIRD_MADE_UP = 2600, 500  # and in the later stages
 SECOND_RATE, THIRD_RATE = 2e-4, 3e-4
-FOURTH_CHAINS = (1, 2, 4, 5)  # of one step to four
 
 
 _OPPOSITES = (
@@ -100,12 +98,11 @@ def train(
     pairs = examples(training_split(read_records(files)))
     made = [_pairs(grammar.examples(MADE_UP, seed=seed + epoch)) for epoch in range(epochs)]
     recipe = lora.Recipe(seed=seed, batch_tokens=BATCH_TOKENS, threads=threads)
-    first, second, third = out / "first", out / "second", out / "third"
+    first, second = out / "first", out / "second"
     trained = lora.train_lora([[*pairs, *more] for more in made], first, recipe, log)
     trained["later"] = [
         second_stage(files, first, second, seed=seed, threads=threads, log=log),
-        third_stage(files, second, third, seed=seed, threads=threads, log=log),
-        fourth_stage(files, third, out, seed=seed, threads=threads, log=log),
+        third_stage(files, second, out, seed=seed, threads=threads, log=log),
     ]
     log("measuring on the dev split")
     return write_card(PLAN_CARD, files, out, trained, evaluate(files, out))
@@ -132,24 +129,6 @@ def third_stage(
     pairs += _pairs(grammar.examples(THIRD_MADE_UP, seed=seed + 2000))
     recipe = lora.Recipe(seed=seed, rate=THIRD_RATE, batch_tokens=BATCH_TOKENS, threads=threads)
     return lora.train_lora([pairs], out, recipe, log, start=second)
-
-
-def fourth_stage(
-    files: Sequence[Path], third: Path, out: Path, *, seed: int = 0, threads: int = 2, log: lora.Log
-) -> dict[str, Any]:
-    """A short last epoch from the adapter in ``third``: chains of three and four steps, of which a plan likes to leave
-    one out, among some of all the rest."""
-    rng = random.Random(f"{seed}-fourth")
-    records = training_split(read_records(files))
-    pairs = examples([r for r in records if r.dataset == OTHER_WORLDS])
-    for others, count in (
-        (examples([r for r in records if r.dataset != OTHER_WORLDS]), 350),
-        (_pairs(written.plans()), 550),
-        (_pairs(grammar.examples(500, seed=seed + 3000, lengths=FOURTH_CHAINS)), 500),
-    ):
-        pairs += rng.sample(others, min(count, len(others)))
-    recipe = lora.Recipe(seed=seed, rate=SECOND_RATE, batch_tokens=BATCH_TOKENS, threads=threads)
-    return lora.train_lora([pairs], out, recipe, log, start=third)
 
 
 def evaluate(files: Sequence[Path], folder: Path) -> dict[str, Any]:

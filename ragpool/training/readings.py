@@ -27,8 +27,7 @@ class Item:
     """A question for the reader and where its answer stands.
 
     ``needed`` are indexes of paragraphs; ``sentences`` those of the sentences that must be shown of each.
-    Without the paragraph ``key`` the context does not say it. An empty ``answer``: not even with it. ``lookup`` is the
-    triple that ``query`` spells, None for a question in words.
+    Without the paragraph ``key`` the context does not say it. An empty ``answer``: not even with it.
     """
 
     record: Record
@@ -38,7 +37,6 @@ class Item:
     needed: tuple[int, ...]
     sentences: tuple[tuple[int, ...], ...]
     key: int
-    lookup: Triple | None = None
 
 
 def items(record: Record) -> Iterator[Item]:
@@ -165,14 +163,14 @@ def _twowiki(record: Record) -> Iterator[Item]:
         if not step.answer:
             pages = [i for i, p in enumerate(record.paragraphs) if plain(base_name(p.title)) == key]
             if len(pages) == 1:  # a namesake's page may say it
-                lookup = Triple(step.subject, step.relation, "?1")
-                yield Item(record, LOOKUP, subquestion(lookup), "", (), (), pages[0], lookup)
+                query = subquestion(Triple(step.subject, step.relation, "?1"))
+                yield Item(record, LOOKUP, query, "", (), (), pages[0])
             continue
         found = _stated(record, key, step.answer)
         if found:
             index, number, value = found
-            lookup = Triple(spoken.get(key, step.subject), step.relation, "?1")
-            yield Item(record, LOOKUP, subquestion(lookup), value, (index,), ((number,),), index, lookup)
+            query = subquestion(Triple(spoken.get(key, step.subject), step.relation, "?1"))
+            yield Item(record, LOOKUP, query, value, (index,), ((number,),), index)
 
 
 def _stated(record: Record, subject: str, answer: str) -> tuple[int, int, str] | None:
@@ -220,8 +218,8 @@ def _chain(record: Record) -> Iterator[Item]:
         number = next((n for n, s in enumerate(sentences) if stands_in(value, [("", s)])), None)
         if number is None:
             continue
-        lookup = Triple(fill(triple.subject, known), fill(triple.relation, known), "?1")
-        yield Item(record, LOOKUP, subquestion(lookup), value, (place,), ((number,),), place, lookup)
+        asked = subquestion(Triple(fill(triple.subject, known), fill(triple.relation, known), "?"))
+        yield Item(record, LOOKUP, asked, value, (place,), ((number,),), place)
         if ">>" not in text:
             yield Item(record, LOOKUP, text, value, (place,), ((number,),), place)
 
