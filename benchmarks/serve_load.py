@@ -146,21 +146,21 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def serve(store: str, port: str) -> None:
-    """The server's process."""
+    """The server's process, as in ``ragpool serve``."""
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "flows"), str(ROOT / "tests" / "serve")]
     from fakes import HashEmbedder
     from scripted import build_store, open_rag
     from served import StreamingChat
 
     from ragpool.serve.options import ServeOptions
-    from ragpool.serve.run import make_server
+    from ragpool.serve.run import serve as run
 
     embedder = HashEmbedder()
     build_store(Path(store), embedder)
     chat = StreamingChat(pause=TOKEN_SECONDS, words=WORDS)
     with open_rag(Path(store), chat, embedder) as rag:
         options = ServeOptions(port=int(port), workers=STREAMS, waiting=2000, rate=0)
-        make_server(rag, options, log_level="warning").run()
+        run(rag, options)
 
 
 def main() -> None:

@@ -229,7 +229,9 @@ class Database:
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         if self.is_sqlite:
             _configure_sqlite(self.engine)
-        self._group = GroupCommit(lambda: self.engine.connect().execution_options(ragpool_write=True))
+        self._group = GroupCommit(
+            lambda: self.engine.connect().execution_options(ragpool_begin="BEGIN IMMEDIATE")
+        )
         try:
             self._migrate()
         except (DBAPIError, StoreError) as error:
@@ -251,6 +253,15 @@ class Database:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
                 yield connection
+
+    def rows(
+        self, select: sa.Select[tuple[object, ...]], values: Mapping[str, Any] | None = None
+    ) -> list[sa.RowMapping]:
+        """The rows of one select. It is its own snapshot, so SQLite is spared a BEGIN and a COMMIT."""
+        with self._reported(), self.engine.connect() as connection:
+            if self.is_sqlite:
+                connection = connection.execution_options(ragpool_begin="")
+            return list(connection.execute(select, values or {}).mappings())
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -346,5 +357,6 @@ def _configure_sqlite(engine: sa.Engine) -> None:
 
     @sa.event.listens_for(engine, "begin")
     def _on_begin(connection: sa.Connection) -> None:
-        write = connection.get_execution_options().get("ragpool_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        begin = connection.get_execution_options().get("ragpool_begin", "BEGIN")
+        if begin:
+            connection.exec_driver_sql(begin)

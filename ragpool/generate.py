@@ -242,6 +242,7 @@ class ChatGenerator:
         self, question: Question, context: Sequence[Evidence], judgement: Judgement, read: Read
     ) -> Steps[str, None, Written]:
         from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+        from langchain_core.messages.ai import UsageMetadata, add_usage
 
         first = f"{context[0].passage_id}\n{context[0].text}" if context else question.text
         nonce = delimiter(
@@ -253,17 +254,19 @@ class ChatGenerator:
         prompt = prompts.load("answer").fill(
             nonce=nonce, passages=f"{passages}\n<<<{nonce} end>>>", question=question.text
         )
-        whole: AIMessageChunk | None = None
+        pieces: list[str] = []
+        counted: UsageMetadata | None = None
         for chunk in self._chat.stream([HumanMessage(prompt)]):
             if isinstance(chunk, AIMessage) and not isinstance(chunk, AIMessageChunk):
                 # a model that cannot stream: LangChain hands over its whole message
                 chunk = AIMessageChunk(chunk.content, usage_metadata=chunk.usage_metadata)
             if isinstance(chunk, AIMessageChunk):
-                whole = chunk if whole is None else whole + chunk
+                if chunk.usage_metadata:
+                    counted = add_usage(counted, chunk.usage_metadata)
                 if chunk.text:
-                    yield chunk.text
-        text = "" if whole is None else str(whole.text).strip()
-        counted = whole.usage_metadata if whole is not None else None
+                    pieces.append(str(chunk.text))
+                    yield pieces[-1]
+        text = "".join(pieces).strip()
         usage = Usage(
             1,
             counted["input_tokens"] if counted else len(prompt) // 4,

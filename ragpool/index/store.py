@@ -139,10 +139,9 @@ class PassageStore:
     def passages(self, ids: Sequence[str]) -> list[Passage]:
         """In the order of ``ids``; those that are not (or no longer) there are left out."""
         found: dict[str, Passage] = {}
-        with self._db.read() as connection:
-            for part in chunks(ids, _VARIABLES):
-                for row in connection.execute(sa.select(*_PASSAGE_COLUMNS).where(passage.c.id.in_(part))):
-                    found[row.id] = _passage(row)
+        for part in chunks(ids, _VARIABLES):
+            for row in self._db.rows(sa.select(*_PASSAGE_COLUMNS).where(passage.c.id.in_(part))):
+                found[row["id"]] = _passage(row)
         return [found[i] for i in ids if i in found]
 
     def passages_of(self, document_id: str) -> list[Passage]:
@@ -153,7 +152,7 @@ class PassageStore:
             .order_by(passage.c.ordinal)
         )
         with self._db.read() as connection:
-            return [_passage(row) for row in connection.execute(query)]
+            return [_passage(row) for row in connection.execute(query).mappings()]
 
     def rows(self) -> tuple[str, list[Row]]:
         """(corpus version, every passage by id), from one snapshot."""
@@ -219,7 +218,10 @@ class PassageStore:
                 query = sa.select(*_PASSAGE_COLUMNS, passage.c.vector).where(
                     passage.c.document_id.in_(part), passage.c.vector.is_not(None)
                 )
-                found.update((_passage(r).search_text, _vector(r.vector)) for r in connection.execute(query))
+                found.update(
+                    (_passage(r).search_text, _vector(r["vector"]))
+                    for r in connection.execute(query).mappings()
+                )
         return found
 
     # -- writing -----------------------------------------------------------------------------------------------
@@ -305,8 +307,8 @@ def chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         yield items[begin : begin + size]
 
 
-def _passage(row: Any) -> Passage:
-    return Passage(row.id, row.document_id, row.title, row.text, row.start, row.metadata)
+def _passage(row: sa.RowMapping) -> Passage:
+    return Passage(row["id"], row["document_id"], row["title"], row["text"], row["start"], row["metadata"])
 
 
 def _passage_rows(prepared: Prepared) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -24,23 +26,6 @@ class EvidenceRow:
     evidence: Evidence
 
 
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """What one run has committed, evidence apart.
-
-    ``keys`` are the digests of its queries' normal forms; ``answer`` is the answer's row.
-    """
-
-    question: Question | None
-    rounds: tuple[int, ...]
-    queries: tuple[tuple[int, Query], ...]
-    keys: frozenset[str]
-    judgements: tuple[tuple[int, Judgement], ...]
-    usage: Usage
-    seconds: float
-    answer: sa.RowMapping | None
-
-
 def _of_run(table: sa.Table, order: str = "run_id") -> sa.Select[tuple[object, ...]]:
     return sa.select(table).where(table.c.run_id == sa.bindparam("run")).order_by(table.c[order])
 
@@ -51,34 +36,87 @@ NEWER = (
     .where(db.evidence.c.scope == sa.bindparam("of"), db.evidence.c.id > sa.bindparam("last"))
     .order_by(db.evidence.c.id)
 )
-_PLAN, _ROUNDS, _JUDGEMENTS = (
-    _of_run(db.plan),
-    _of_run(db.pool_round, "round"),
-    _of_run(db.judgement, "round"),
-)
-_QUERIES, _ANSWER = _of_run(db.query, "id"), _of_run(db.answer)
-_CALLS = sa.select(db.call.c.usage).where(db.call.c.run_id == sa.bindparam("run"))
+_TIMED = (db.plan, db.pool_round, db.judgement)
+_SELECTS = {
+    db.plan: _of_run(db.plan),
+    db.pool_round: _of_run(db.pool_round, "round"),
+    db.query: _of_run(db.query, "id"),
+    db.judgement: _of_run(db.judgement, "round"),
+    db.call: sa.select(db.call.c.usage).where(db.call.c.run_id == sa.bindparam("run")),
+    db.answer: _of_run(db.answer),
+}
+
+Read = Callable[[sa.Select[tuple[object, ...]], Mapping[str, Any]], Sequence[sa.RowMapping]]
 
 
-def load_steps(connection: sa.Connection, run_id: str) -> Steps:
-    """Read the steps of a run."""
+class Steps:
+    """What one run has committed, evidence apart. Each table is read when it is first asked for, and kept.
 
-    def rows(select: sa.Select[tuple[object, ...]]) -> list[sa.RowMapping]:
-        return list(connection.execute(select, {"run": run_id}).mappings())
+    A run asks after every step; reading all tables each time was half of the statements of a question.
+    """
 
-    plans, rounds, judged, queries = rows(_PLAN), rows(_ROUNDS), rows(_JUDGEMENTS), rows(_QUERIES)
-    calls = list(connection.execute(_CALLS, {"run": run_id}).scalars())
-    steps = [*plans, *rounds, *judged]
-    usage = sum((codec.usage_from(usage) for usage in [*calls, *(row["usage"] for row in steps)]), Usage())
-    seconds = sum((row["seconds"] for row in steps), 0.0)
-    answer = next(iter(rows(_ANSWER)), None)
-    return Steps(
-        question=codec.question_from(plans[0]["question"]) if plans else None,
-        rounds=tuple(row["round"] for row in rounds),
-        queries=tuple((row["round"], codec.query_from(row)) for row in queries),
-        keys=frozenset(row["key"] for row in queries),
-        judgements=tuple((row["round"], codec.judgement_from(row)) for row in judged),
-        usage=usage if answer is None else codec.usage_from(answer["usage"]),
-        seconds=seconds if answer is None else answer["seconds"],
-        answer=answer,
-    )
+    def __init__(self, read: Read, run_id: str) -> None:
+        self._read = read
+        self._run_id = run_id
+        self._kept: dict[sa.Table, Sequence[sa.RowMapping]] = {}
+
+    def forget(self, *tables: sa.Table) -> None:
+        """These have changed; without any, all of them may have."""
+        for table in tables or tuple(_SELECTS):
+            self._kept.pop(table, None)
+
+    @classmethod
+    def snapshot(cls, connection: sa.Connection, run_id: str) -> Steps:
+        """All tables as they are in one transaction."""
+        steps = cls(lambda select, values: list(connection.execute(select, values).mappings()), run_id)
+        for table in _SELECTS:
+            steps._rows(table)
+        return steps
+
+    def _rows(self, table: sa.Table) -> Sequence[sa.RowMapping]:
+        if table not in self._kept:
+            self._kept[table] = self._read(_SELECTS[table], {"run": self._run_id})
+        return self._kept[table]
+
+    @property
+    def question(self) -> Question | None:
+        """The plan."""
+        return next((codec.question_from(row["question"]) for row in self._rows(db.plan)), None)
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        return tuple(row["round"] for row in self._rows(db.pool_round))
+
+    @property
+    def queries(self) -> tuple[tuple[int, Query], ...]:
+        """(round, query) in the order in which they were committed."""
+        return tuple((row["round"], codec.query_from(row)) for row in self._rows(db.query))
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The digests of the queries' normal forms."""
+        return frozenset(row["key"] for row in self._rows(db.query))
+
+    @property
+    def judgements(self) -> tuple[tuple[int, Judgement], ...]:
+        return tuple((row["round"], codec.judgement_from(row)) for row in self._rows(db.judgement))
+
+    @property
+    def usage(self) -> Usage:
+        """Of all steps and calls; of the answer, which has the sum, once there is one."""
+        if self.answer is not None:
+            return codec.usage_from(self.answer["usage"])
+        rows = [row for table in (db.call, *_TIMED) for row in self._rows(table)]
+        return sum((codec.usage_from(row["usage"]) for row in rows), Usage())
+
+    @property
+    def seconds(self) -> float:
+        """Of all steps; a call's are part of the step that made it."""
+        if self.answer is not None:
+            return float(self.answer["seconds"])
+        return float(sum(row["seconds"] for table in _TIMED for row in self._rows(table)))
+
+    @property
+    def answer(self) -> sa.RowMapping | None:
+        """The answer's row."""
+        return next(iter(self._rows(db.answer)), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,7 @@ from ragpool import db
 from ragpool.errors import NotFoundError
 from ragpool.pool import codec
 from ragpool.pool.duplicates import NearDuplicates
-from ragpool.pool.history import NEWER, NO_JUDGEMENT, EvidenceRow, Steps, load_steps
+from ragpool.pool.history import NEWER, NO_JUDGEMENT, EvidenceRow, Steps
 from ragpool.pool.normal import query_key, storable
 from ragpool.types import (
     Answer,
@@ -52,14 +52,14 @@ class Pool:
         self._history: list[EvidenceRow] = []
         self._latest: dict[str, EvidenceRow] = {}  # by passage, in the order of admission
         self._known: NearDuplicates | None = None
-        self._cached: Steps | None = None
+        self._steps = Steps(database.rows, self.run_id)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
     @property
     def question(self) -> Question | None:
         """The plan; None until it is saved."""
-        return self._steps().question
+        return self._steps.question
 
     @property
     def evidence(self) -> tuple[Evidence, ...]:
@@ -85,47 +85,47 @@ class Pool:
     @property
     def queries(self) -> tuple[Query, ...]:
         """This run's queries in the order in which they were committed."""
-        return tuple(query for _, query in self._steps().queries)
+        return tuple(query for _, query in self._steps.queries)
 
     def queries_of(self, round: int) -> tuple[Query, ...]:
         """The queries of one committed round."""
-        return tuple(query for number, query in self._steps().queries if number == round)
+        return tuple(query for number, query in self._steps.queries if number == round)
 
     def asked(self, text: str) -> bool:
         """Whether this run has sent a query with the same normal form."""
-        return query_key(text) in self._steps().keys
+        return query_key(text) in self._steps.keys
 
     @property
     def judgements(self) -> tuple[tuple[int, Judgement], ...]:
         """(round, judgement) in the order of rounds."""
-        return self._steps().judgements
+        return self._steps.judgements
 
     @property
     def last_round(self) -> int:
         """The last committed round; -1 before the first."""
-        return max(self._steps().rounds, default=-1)
+        return max(self._steps.rounds, default=-1)
 
     @property
     def usage(self) -> Usage:
         """What is committed so far has cost."""
-        return self._steps().usage
+        return self._steps.usage
 
     @property
     def seconds(self) -> float:
         """How long what is committed so far has taken."""
-        return self._steps().seconds
+        return self._steps.seconds
 
     @property
     def answer(self) -> Answer | None:
         """The stored answer; the evidence in it is the scope's as it stood when the answer was written."""
-        row = self._steps().answer
+        row = self._steps.answer
         return None if row is None else self._answer(row)
 
     # -- writing ---------------------------------------------------------------------------------------------
 
     def save_plan(self, question: Question, usage: Usage, seconds: float) -> None:
         """Commit the plan. A run has one plan: when there is one already it stays."""
-        with self._write() as connection:
+        with self._write(db.plan) as connection:
             values = {"question": codec.question_record(question), "seconds": seconds}
             self._insert_once(connection, db.plan, usage=codec.usage_record(usage), **values)
 
@@ -144,7 +144,7 @@ class Pool:
         out. Returns what was written, in order. A round that is committed already is not written again: the
         stored evidence of that round is returned.
         """
-        with self._write() as connection:
+        with self._write(db.pool_round, db.query) as connection:
             if self._finished(connection):
                 return ()
             self._refresh(connection)
@@ -169,7 +169,7 @@ class Pool:
 
     def save_judgement(self, round: int, judgement: Judgement, usage: Usage, seconds: float) -> None:
         """Commit the judgement of a round. A round has one judgement: when there is one already it stays."""
-        with self._write() as connection:
+        with self._write(db.judgement) as connection:
             if not self._finished(connection):
                 values = {**codec.judgement_record(judgement), "usage": codec.usage_record(usage)}
                 self._insert_once(connection, db.judgement, round=round, seconds=seconds, **values)
@@ -177,9 +177,8 @@ class Pool:
     def recall(self, key: str) -> dict[str, Any] | None:
         """The output of a model call that this run has paid for already; None when there is none."""
         stored = sa.select(db.call.c.output).where(db.call.c.run_id == self.run_id, db.call.c.key == key)
-        with self._database.read() as connection:
-            output: dict[str, Any] | None = connection.execute(stored).scalar()
-        return output
+        found = self._database.rows(stored)
+        return found[0]["output"] if found else None
 
     def record(self, key: str, kind: str, output: Mapping[str, Any], usage: Usage, seconds: float) -> None:
         """Commit one model call inside a round: a resumed run recalls it instead of paying again.
@@ -188,7 +187,7 @@ class Pool:
         key stays. Its usage counts for the run, its seconds do not: they are part of the step that made the
         call.
         """
-        with self._write() as connection:
+        with self._write(db.call) as connection:
             values = {"kind": kind, "output": dict(output), "usage": codec.usage_record(usage)}
             self._insert_once(connection, db.call, key=key, seconds=seconds, **values)
 
@@ -235,7 +234,7 @@ class Pool:
         """
         with self._write() as connection:
             self._refresh(connection)
-            steps = load_steps(connection, self.run_id)
+            steps = Steps.snapshot(connection, self.run_id)
             self._insert_once(
                 connection,
                 db.answer,
@@ -259,7 +258,8 @@ class Pool:
 
     def export(self) -> dict[str, Any]:
         """Everything that is known of the run as plain JSON values, with all history rows of its scope."""
-        steps = self._steps()
+        with self._database.read() as connection:
+            steps = Steps.snapshot(connection, self.run_id)
         run = {name: value for name, value in self._run.items() if name not in ("id", "question_key")}
         answer = self.answer
         return {
@@ -292,7 +292,8 @@ class Pool:
     # -- inside ----------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
+    def _write(self, *tables: sa.Table) -> Iterator[sa.Connection]:
+        """A transaction that may change ``tables`` of this run."""
         committed = False
         try:
             with self._database.write() as connection:
@@ -307,7 +308,7 @@ class Pool:
         except IntegrityError as error:  # the run's row is gone, and everything refers to it
             raise NotFoundError(f"run {self.run_id} was deleted: ask the question again") from error
         finally:
-            self._cached = None
+            self._steps.forget(*tables)
             if not committed:
                 self._known = None  # may hold passages that were never written
 
@@ -320,13 +321,17 @@ class Pool:
         return connection.execute(found).first() is not None
 
     def _view(self) -> dict[str, EvidenceRow]:
-        with self._database.read() as connection:
-            self._refresh(connection)
+        self._take(self._database.rows(NEWER, self._seen()))
         return self._latest
 
     def _refresh(self, connection: sa.Connection) -> None:
-        last = self._history[-1].id if self._history else 0
-        for row in connection.execute(NEWER, {"of": self.scope, "last": last}).mappings():
+        self._take(connection.execute(NEWER, self._seen()).mappings())
+
+    def _seen(self) -> dict[str, Any]:
+        return {"of": self.scope, "last": self._history[-1].id if self._history else 0}
+
+    def _take(self, rows: Iterable[sa.RowMapping]) -> None:
+        for row in rows:
             entry = EvidenceRow(row["id"], row["run_id"], row["supersedes"], codec.evidence_from(row))
             self._history.append(entry)
             self._latest[entry.evidence.passage_id] = entry
@@ -355,14 +360,8 @@ class Pool:
             written[evidence.passage_id] = evidence
         return tuple(written.values())
 
-    def _steps(self) -> Steps:
-        if self._cached is None:
-            with self._database.read() as connection:
-                self._cached = load_steps(connection, self.run_id)
-        return self._cached
-
     def _answer(self, row: sa.RowMapping) -> Answer:
-        steps = self._steps()
+        steps = self._steps
         self._view()
         then: dict[str, EvidenceRow] = {}
         for entry in self._history:

@@ -189,5 +189,4 @@ class PoolStore:
         raise NotFoundError(f"no run {run_id!r}: list them with ragpool pool ls")
 
     def _rows(self, select: sa.Select[tuple[object, ...]]) -> list[sa.RowMapping]:
-        with self._database.read() as connection:
-            return list(connection.execute(select).mappings())
+        return self._database.rows(select)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
@@ -19,7 +18,7 @@ from ragpool.serve.engine import Ask, Job
 from ragpool.serve.errors import from_error, invalid, responses
 from ragpool.serve.prose import Link, Prose, linked
 from ragpool.serve.services import Owner, Parts
-from ragpool.serve.wire import answered_data, citation_data, event_data, evidence_data, known
+from ragpool.serve.wire import answered_data, citation_data, event_data, evidence_data, frame, known
 
 router = APIRouter(tags=["ragpool"])
 
@@ -138,40 +137,34 @@ async def ask(request: Request, body: AskRequest, parts: Parts, owner: Owner) ->
     return EventSourceResponse(events, sep="\n", send_timeout=30)
 
 
-async def _events(
-    job: Job, first: dict[str, Any], link: Link, pools: PoolStore
-) -> AsyncIterator[dict[str, str]]:
+async def _events(job: Job, first: dict[str, Any], link: Link, pools: PoolStore) -> AsyncIterator[bytes]:
     prose = Prose()
-    yield _named("queued", first)
+    yield frame(first, "queued")
     try:
         async for event in job.events():
             if isinstance(event, Token):
                 if text := prose.feed(event.text):
-                    yield _named("token", {"text": text})
+                    yield frame({"text": text}, "token")
             elif isinstance(event, Answered):
                 if rest := prose.finish(event.answer):
-                    yield _named("token", {"text": rest})
+                    yield frame({"text": rest}, "token")
                 for citation in event.answer.citations:
-                    yield _named("citation", citation_data(citation, event.answer, link))
+                    yield frame(citation_data(citation, event.answer, link), "citation")
                 data = answered_data(event.answer, prose.text, job.ask.conversation, link)
-                yield _named("answered", data)
+                yield frame(data, "answered")
             else:
                 name, data = event_data(event)
                 if isinstance(event, Started):
                     data |= {"asked": job.ask.question, "known": []}
                     if job.ask.goes_on:
                         data["known"] = await run_in_threadpool(_known, pools, event.run_id)
-                yield _named(name, data)
+                yield frame(data, name)
     except Exception as error:  # noqa: BLE001 - the status is sent already: the error is the last event
-        yield _named("error", from_error(error).body)
+        yield frame(from_error(error).body, "error")
 
 
 def _known(pools: PoolStore, run_id: str) -> list[dict[str, Any]]:
     return [evidence_data(e) for e in known(pools.pool(run_id))]
-
-
-def _named(name: str, data: dict[str, Any]) -> dict[str, str]:
-    return {"event": name, "data": json.dumps(data, ensure_ascii=False)}
 
 
 @router.post("/v1/search", responses=responses())

@@ -30,6 +30,7 @@ from ragpool.types import Answer, AnswerStatus, StopReason, Usage
 log = logging.getLogger("ragpool.serve")
 
 _BUFFER = 256  # events that may wait for a slow client; then the work waits for it
+_PACE = 0.05  # seconds between two sendings of an answer's pieces: nobody reads faster, and each one costs the loop
 _GRACE = 5.0  # seconds after the deadline within which the work may still notice it
 _ROUNDS_SHARE = 0.8  # of the time goes to the rounds, the rest to writing the answer
 
@@ -57,46 +58,53 @@ class Job:
         self.ends = self.arrived + ask.deadline
         self._engine = engine
         self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[Event | _End] = asyncio.Queue()
+        self._items: deque[Event | _End] = deque()
+        self._ready = asyncio.Event()
+        self._woken = False  # the event loop knows that there is something
         self._room = threading.Semaphore(_BUFFER)
         self._left = threading.Event()
 
     async def events(self) -> AsyncIterator[Event]:
         """The events as they come, the last one is Answered. Leaving early cancels the work.
 
-        Raises what the loop raises, and ApiError 504 when the work did not notice its deadline in time.
+        Pieces of the answer that come within ``_PACE`` leave as one. Raises what the loop raises, and ApiError 504
+        when the work did not notice its deadline in time.
         """
         late = ApiError(504, "no answer within the deadline: ask with less effort", code="deadline")
-        timer = self._loop.call_later(
-            max(self.ends - time.monotonic(), 0) + _GRACE, self._queue.put_nowait, _End(late)
-        )
-        following: Event | _End | None = None
+        timer = self._loop.call_later(max(self.ends - time.monotonic(), 0) + _GRACE, self._send, _End(late))
         try:
             while True:
-                event = following or await self._queue.get()
-                following = None
+                event = await self._next()
                 if isinstance(event, _End):
                     if event.error is not None:
                         raise event.error
                     return
-                self._room.release()
                 if isinstance(event, Token):
-                    event, following = self._joined(event)
-                yield event
+                    yield self._joined(event)
+                    await asyncio.sleep(_PACE)
+                else:
+                    yield event
         finally:
             timer.cancel()
             self.cancel()
 
-    def _joined(self, token: Token) -> tuple[Token, Event | _End | None]:
-        """The token with those that wait behind it, and what came after them: a loop that is late sends less often."""
+    async def _next(self) -> Event | _End:
+        while not self._items:
+            self._ready.clear()
+            self._woken = False
+            if not self._items:  # what is appended from here on sees that nobody was woken
+                await self._ready.wait()
+        self._room.release()
+        return self._items.popleft()
+
+    def _joined(self, token: Token) -> Token:
+        """The token with those that wait behind it."""
         pieces = [token.text]
-        while not self._queue.empty():
-            following = self._queue.get_nowait()
-            if not isinstance(following, Token):
-                return Token("".join(pieces)), following
+        while self._items and isinstance(following := self._items[0], Token):
+            self._items.popleft()
             self._room.release()
             pieces.append(following.text)
-        return Token("".join(pieces)), None
+        return Token("".join(pieces))
 
     def cancel(self) -> None:
         """The client is gone: a question that waits is dropped, one in work stops at its next event."""
@@ -118,8 +126,12 @@ class Job:
         self._send(event)
 
     def _send(self, item: Event | _End) -> None:
+        self._items.append(item)
+        if self._woken:
+            return
+        self._woken = True
         try:
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
+            self._loop.call_soon_threadsafe(self._ready.set)
         except RuntimeError:  # the event loop is gone, and the client with it
             self._left.set()
 
@@ -134,7 +146,7 @@ class _Progress:
     """What a run has shown so far: enough to record it when it is cut off."""
 
     run_id: str = ""
-    prose: Prose = field(default_factory=Prose)
+    pieces: list[str] = field(default_factory=list)  # of the answer
 
 
 class Engine:
@@ -283,16 +295,16 @@ class Engine:
         elif isinstance(event, Judged):
             metrics.judged(event.judgement)
         elif isinstance(event, Token):
-            if not progress.prose.text:
+            if not progress.pieces:
                 metrics.first_token.observe(time.monotonic() - job.arrived)
-            progress.prose.feed(event.text)
+            progress.pieces.append(event.text)
         elif isinstance(event, Answered):
             metrics.answered(event.answer, job.ask.effort)
 
     def _cut(self, progress: _Progress, reason: StopReason) -> Answer:
         """Record why the run ended; what was written so far is kept, unchecked and without citations."""
         pool = self._rag.pools.pool(progress.run_id)
-        text = progress.prose.text.strip()
+        text = Prose().feed("".join(progress.pieces)).strip()
         judged = pool.judgements
         return pool.save_answer(
             answer=text,

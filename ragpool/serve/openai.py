@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 import uuid
@@ -21,6 +20,7 @@ from ragpool.serve.errors import from_error, invalid, missing, responses
 from ragpool.serve.followup import Exchange
 from ragpool.serve.prose import Note, Prose, linked, notes, source_list
 from ragpool.serve.services import Owner, Parts, Services, until_gone
+from ragpool.serve.wire import frame
 from ragpool.settings import Effort, Method
 from ragpool.types import Answer, StopReason
 
@@ -296,7 +296,7 @@ class _Reply:
         self._prose.finish(answer)
         return answer
 
-    async def chunks(self, job: Job) -> AsyncIterator[dict[str, str]]:
+    async def chunks(self, job: Job) -> AsyncIterator[bytes]:
         """Server-sent events: role, text, annotations, finish, usage when asked for, [DONE]; or an error."""
         yield self._chunk({"role": "assistant", "content": ""})
         try:
@@ -308,11 +308,11 @@ class _Reply:
                     for chunk in self._last(event.answer):
                         yield chunk
         except Exception as error:  # noqa: BLE001 - the status is sent already: the error is the last event
-            yield {"data": json.dumps(from_error(error).body)}
+            yield frame(from_error(error).body)
             return
-        yield {"data": "[DONE]"}
+        yield b"data: [DONE]\n\n"
 
-    def _last(self, answer: Answer) -> list[dict[str, str]]:
+    def _last(self, answer: Answer) -> list[bytes]:
         rest = self._prose.finish(answer)
         found = notes(self._prose.text, answer, self._link)
         if self._body.inline_sources:
@@ -325,19 +325,19 @@ class _Reply:
             last.append(self._event(choices=[], usage=_usage(answer).model_dump()))
         return last
 
-    def _chunk(self, delta: dict[str, Any], finish: str | None = None, **more: Any) -> dict[str, str]:
+    def _chunk(self, delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         nothing = {"usage": None} if self._usage else {}
         return self._event(choices=[choice], **nothing, **more)
 
-    def _event(self, **fields: Any) -> dict[str, str]:
+    def _event(self, **fields: Any) -> bytes:
         head = {
             "id": self._id,
             "object": "chat.completion.chunk",
             "created": self._created,
             "model": self._body.model,
         }
-        return {"data": json.dumps({**head, **fields}, ensure_ascii=False)}
+        return frame({**head, **fields})
 
     def _note(self, answer: Answer) -> RunNote:
         ignored = any(m.role in ("system", "developer") for m in self._body.messages)

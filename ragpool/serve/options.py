@@ -20,6 +20,7 @@ class ServeOptions(BaseModel):
     origins: tuple[str, ...] = ()  # web pages of other origins that may call; none by default
     hosts: tuple[str, ...] = ()  # further names under which this server is called (a reverse proxy's)
 
+    own_process: bool = False  # nothing else runs in it: the garbage collector leaves alone what stays anyway
     workers: int = Field(1, ge=1, le=256)  # questions in work at the same time
     waiting: int = Field(16, ge=0)  # questions that may wait; the next one gets 429
     deadline: float = Field(300.0, gt=0)  # of one question, waiting included

@@ -62,5 +62,5 @@ def make_server(rag: RagPool, options: ServeOptions, *, log_level: str = "info")
 
 def serve(rag: RagPool, options: ServeOptions) -> None:
     """Serve until SIGINT or SIGTERM; then finish what is in work, at most ``options.drain`` seconds."""
-    server = make_server(rag, options)
+    server = make_server(rag, options.model_copy(update={"own_process": True}))
     server.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,16 @@ from ragpool.serve.prose import Link
 from ragpool.types import Answer, Citation, Evidence, EvidenceStatus, Judgement, Query, Question
 
 Data = dict[str, Any]
+
+
+_LINE_ENDS = str.maketrans({c: f"\\u{ord(c):04x}" for c in "\x85\u2028\u2029"})
+
+
+def frame(data: Data, name: str = "") -> bytes:
+    """One server-sent event. JSON is one line, also for readers that end lines where only Unicode does."""
+    text = json.dumps(data, ensure_ascii=False).translate(_LINE_ENDS)
+    head = f"event: {name}\n" if name else ""
+    return f"{head}data: {text}\n\n".encode("utf-8", "replace")
 
 
 def event_data(event: Event) -> tuple[str, Data]:
