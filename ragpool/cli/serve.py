@@ -1,4 +1,4 @@
-"""ragpool serve, ragpool mcp, ragpool keys create|ls|revoke."""
+"""ragpool serve, ragpool mcp, ragpool keys create|ls|revoke|forget."""
 
 from __future__ import annotations
 
@@ -180,3 +180,11 @@ def revoke(
     with _ring(store, config) as ring:
         key = ring.revoke(identifier)
     typer.echo(f"key {key.id} of {key.name} revoked")
+
+
+@keys.command("forget")
+def forget(store: Store = DEFAULT_STORE, config: Config = None) -> None:
+    """Forget the revoked keys, when none is in use: a server on this machine then needs no key again."""
+    with _ring(store, config) as ring:
+        gone = ring.forget()
+    typer.echo(f"{gone} revoked {'key' if gone == 1 else 'keys'} forgotten")

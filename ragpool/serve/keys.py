@@ -40,6 +40,7 @@ class KeyRing:
         self._database = database
         self._lock = threading.Lock()
         self._known: tuple[Key, ...] = ()
+        self._made = False
         self._read = float("-inf")
 
     def create(self, name: str) -> tuple[Key, str]:
@@ -66,6 +67,18 @@ class KeyRing:
         self._read = float("-inf")
         return revoked
 
+    def forget(self) -> int:
+        """Drop the revoked keys and say how many; then the store is as if none had been made. Raises InputError while
+        one is in use."""
+        if any(key.revoked is None for key in self.all()):
+            raise InputError("a key is in use: revoke it first (ragpool keys ls, ragpool keys revoke ID)")
+        with self._database.write() as connection:
+            gone = connection.execute(
+                sa.delete(db.meta).where(db.meta.c.key.startswith(_PREFIX, autoescape=True))
+            )
+        self._read = float("-inf")
+        return gone.rowcount
+
     def all(self) -> tuple[Key, ...]:
         """Every key that was ever made, oldest first."""
         select = sa.select(db.meta.c.value).where(db.meta.c.key.startswith(_PREFIX, autoescape=True))
@@ -80,15 +93,22 @@ class KeyRing:
 
     def refresh(self) -> None:
         """Read which keys are in use."""
-        known = tuple(key for key in self.all() if key.revoked is None)
+        found = self.all()
+        known = tuple(key for key in found if key.revoked is None)
         with self._lock:
-            self._known, self._read = known, time.monotonic()
+            self._known, self._made, self._read = known, bool(found), time.monotonic()
 
     def active(self) -> tuple[Key, ...]:
         """The keys that open something, as they were a moment ago."""
         if self.stale:
             self.refresh()
         return self._known
+
+    def made(self) -> bool:
+        """Whether there is a key, also a revoked one: to revoke the last key must open nothing."""
+        if self.stale:
+            self.refresh()
+        return self._made
 
     def owner(self, token: str) -> str | None:
         """The id of the key that ``token`` is; None when it is none of them."""

@@ -1,6 +1,6 @@
 """The store for MCP clients: search, ask and pool_show. Nothing can be changed through it but by asking.
 
-Standard input and output for a client on this machine, or streamable HTTP, by itself or at /mcp of ``ragpool serve``.
+Standard input and output for a client on this machine, or streamable HTTP (``ragpool mcp --http``).
 """
 
 from __future__ import annotations

@@ -64,8 +64,8 @@ class Services:
             gc.freeze()
 
     def needs_key(self) -> bool:
-        """Always for callers from other machines; on this one as soon as there is a key."""
-        return self.options.require_key or not self.options.loopback or bool(self.keys.active())
+        """Always for callers from other machines; on this one as soon as a key was made, also when it is revoked."""
+        return self.options.require_key or not self.options.loopback or self.keys.made()
 
 
 def services(request: Request) -> Services:
@@ -92,6 +92,8 @@ async def owner(
             parts.limiter.check(f"address {address}")
             parts.metrics.rejected.labels("key").inc()
             said = "this key opens nothing" if token else "a key is needed"
+            if not parts.keys.active():
+                said = "there is no key in use (ragpool keys create NAME)"
             raise ApiError(401, f"{said}: Authorization: Bearer KEY", code="invalid_api_key")
         found = known
     parts.limiter.check(found)

@@ -15,7 +15,7 @@ from served import Served, served
 from typer.testing import CliRunner
 
 from ragpool.cli.app import app as cli
-from ragpool.errors import LoadError, NotFoundError, SettingsError
+from ragpool.errors import InputError, LoadError, NotFoundError, SettingsError
 from ragpool.serve import fetch
 from ragpool.serve.keys import KeyRing
 from ragpool.serve.options import ServeOptions
@@ -43,6 +43,8 @@ def test_a_key_is_kept_as_a_hash_and_opens_until_it_is_revoked(shared: Served) -
     assert ring.owner(text) is None
     with pytest.raises(NotFoundError):
         ring.revoke(key.id)
+    assert ring.forget() == 1  # the other tests of this module ask without a key
+    shared.parts.keys.refresh()
 
 
 def test_keys_on_the_command_line(store: Path) -> None:
@@ -57,9 +59,16 @@ def test_keys_on_the_command_line(store: Path) -> None:
         assert running.http.get("/v1/models", headers=bearer(made["key"])).status_code == 200
         assert runner.invoke(cli, ["keys", "revoke", made["id"], *options]).exit_code == 0
         running.parts.keys._read = float("-inf")
-        assert (
-            running.http.get("/v1/models", headers=bearer("x")).status_code == 200
-        )  # none in use: as without
+        for headers in ({}, bearer("x"), bearer(made["key"])):  # to revoke the last key opens nothing
+            refused = running.http.get("/v1/models", headers=headers)
+            assert refused.status_code == 401
+            assert "ragpool keys create" in refused.json()["error"]["message"]
+        other = json.loads(runner.invoke(cli, ["keys", "create", "other", "--json", *options]).stdout)
+        assert isinstance(runner.invoke(cli, ["keys", "forget", *options]).exception, InputError)
+        assert runner.invoke(cli, ["keys", "revoke", other["id"], *options]).exit_code == 0
+        assert runner.invoke(cli, ["keys", "forget", *options]).stdout == "2 revoked keys forgotten\n"
+        running.parts.keys._read = float("-inf")
+        assert running.http.get("/v1/models").status_code == 200
 
 
 def test_another_host_needs_a_key(shared: Served, tmp_path: Path) -> None:
