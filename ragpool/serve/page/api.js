@@ -1,5 +1,7 @@
 // The server's addresses, with the key where one is needed, and server-sent events over fetch.
 
+import { later } from "./dom.js";
+
 const KEY = "ragpool-key";
 let onDenied = () => {};
 
@@ -14,9 +16,25 @@ export function setKey(key) {
 export const hasKey = () => Boolean(sessionStorage.getItem(KEY));
 
 export class ApiError extends Error {
-  constructor(status, message) {
+  /** retryAfter: seconds until the server wants to hear from us again, 0 when it does not say. */
+  constructor(status, message, retryAfter = 0) {
     super(message);
     this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+const unreached = () => new ApiError(0, "The server was not reached. Is it still running?");
+
+/** Do what may be done a moment later: waits as long as the server says when it has too much to do. */
+export async function patient(call) {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await call();
+    } catch (error) {
+      if (error.status !== 429 || tries >= 60) throw error;
+      await later(1000 * (error.retryAfter || 2));
+    }
   }
 }
 
@@ -24,7 +42,9 @@ async function request(path, options = {}) {
   const headers = new Headers(options.headers);
   const key = sessionStorage.getItem(KEY);
   if (key) headers.set("Authorization", `Bearer ${key}`);
-  const response = await fetch(path, { ...options, headers });
+  const response = await fetch(path, { ...options, headers }).catch((error) => {
+    throw error.name === "AbortError" ? error : unreached();
+  });
   if (response.ok) return response;
   let message = `the server answered ${response.status}`;
   try {
@@ -33,7 +53,7 @@ async function request(path, options = {}) {
     // not JSON: the status says enough
   }
   if (response.status === 401) onDenied(message, Boolean(key));
-  throw new ApiError(response.status, message);
+  throw new ApiError(response.status, message, Number(response.headers.get("Retry-After")));
 }
 
 export const get = async (path) => (await request(path)).json();
@@ -53,7 +73,9 @@ export async function ask(body, signal, handle) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await reader.read().catch((error) => {
+      throw error.name === "AbortError" ? error : new ApiError(0, "The connection was lost. The evidence so far is kept.");
+    });
     if (done) return;
     const blocks = (rest + value).split("\n\n");
     rest = blocks.pop();
@@ -77,7 +99,7 @@ export function upload(file, progress) {
     const key = sessionStorage.getItem(KEY);
     if (key) call.setRequestHeader("Authorization", `Bearer ${key}`);
     call.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
-    call.onerror = () => reject(new ApiError(0, "the server was not reached"));
+    call.onerror = () => reject(unreached());
     call.onload = () => {
       let body = {};
       try {
@@ -86,7 +108,10 @@ export function upload(file, progress) {
         // said by the status
       }
       if (call.status === 202) resolve(body);
-      else reject(new ApiError(call.status, body.error?.message ?? `the server answered ${call.status}`));
+      else {
+        const message = body.error?.message ?? `the server answered ${call.status}`;
+        reject(new ApiError(call.status, message, Number(call.getResponseHeader("Retry-After"))));
+      }
     };
     const form = new FormData();
     form.append("file", file);

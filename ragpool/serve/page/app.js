@@ -1,6 +1,6 @@
 // The page: puts the parts together. State is here; every part draws what it is given.
 
-import { $, h, fill, say, ago } from "./dom.js";
+import { $, h, fill, say, toast, later, ago, day } from "./dom.js";
 import { ask, get, remove, setKey, whenDenied } from "./api.js";
 import { apply, newTurn } from "./turn.js";
 import { hideCard, turnView } from "./chat.js";
@@ -39,7 +39,7 @@ async function submit(question) {
   busy(false);
   draw(turn);
   say(turn.error ?? `Answer: ${turn.text}`);
-  refreshConversations();
+  refreshConversations().catch((error) => say(error.message));
 }
 
 /** The server records what there was when we left; show that. */
@@ -47,7 +47,7 @@ async function stoppedByUser(turn) {
   turn.stopped = "cancelled";
   if (!turn.runId) return;
   for (let n = 0; n < 20; n++) {
-    await new Promise((later) => setTimeout(later, 250));
+    await later(250);
     const stored = await get(`/v1/pools/${turn.runId}`).catch(() => null);
     const answered = stored?.events.find((event) => event.event === "answered");
     if (answered) {
@@ -98,8 +98,20 @@ function draw(turn, pool = true) {
     if (state.selected === turn && state.poolChanged) renderPool(turn, openDocument);
     state.poolChanged = false;
     markSelected();
-    if (atEnd) place.scrollTop = place.scrollHeight;
+    if (atEnd) place.scrollTo({ top: place.scrollHeight, behavior: "instant" });
+    offerLatest();
   });
+}
+
+/** A way back down for those who have scrolled up. */
+function offerLatest() {
+  const place = $("turns");
+  $("latest").hidden = place.scrollHeight - place.scrollTop - place.clientHeight < 240;
+}
+
+function title(text) {
+  $("where").textContent = text;
+  document.title = text ? `${text.slice(0, 80)} – ragpool` : "ragpool";
 }
 
 function markSelected() {
@@ -121,13 +133,16 @@ function clear() {
   state.selected = null;
   fill($("turns"), $("welcome"));
   $("welcome").hidden = false;
-  $("where").textContent = "";
-  fill($("pool-content"), h("h2", {}, "Evidence"), h("p", { class: "muted" }, "The passages that are found, what was looked for, and how complete the judge finds them appear here as it happens."));
+  title("");
+  $("show-pool").dataset.count = "";
+  $("pool-content").classList.remove("settled");
+  fill($("pool-content"), $("pool-empty").content.cloneNode(true));
+  offerLatest();
 }
 
 async function openConversation(id) {
   clear();
-  const found = await get(`/v1/conversations/${encodeURIComponent(id)}`).catch((error) => say(error.message));
+  const found = await get(`/v1/conversations/${encodeURIComponent(id)}`).catch((error) => toast(error.message));
   if (!found) return history.replaceState(null, "", location.pathname);
   remember(id);
   for (const stored of found.turns) {
@@ -140,8 +155,10 @@ async function openConversation(id) {
   state.selected = state.turns.at(-1);
   markSelected();
   renderPool(state.selected, openDocument);
-  $("where").textContent = found.turns[0].asked;
+  title(found.turns[0].asked);
   openSide(false);
+  $("turns").scrollTo({ top: $("turns").scrollHeight, behavior: "instant" });
+  offerLatest();
   refreshConversations();
 }
 
@@ -150,22 +167,26 @@ async function refreshConversations() {
   fill(
     $("conversations"),
     found.conversations.length
-      ? found.conversations.map((c) =>
+      ? found.conversations.map((c, n) => [
+          day(c.updated) === day(found.conversations[n - 1]?.updated ?? Infinity) && n ? null : h("li", { class: "when" }, day(c.updated)),
           h(
             "li",
             { class: c.id === state.conversation ? "entry current" : "entry" },
             h(
               "button",
-              { class: "entry-main", onclick: () => openConversation(c.id), "aria-current": c.id === state.conversation ? "true" : null },
+              {
+                class: "entry-main", onclick: () => openConversation(c.id), "aria-current": c.id === state.conversation ? "true" : null,
+                title: `${c.title}\n${c.turns === 1 ? "1 question" : `${c.turns} questions`}`,
+              },
               h("span", { class: "entry-title" }, c.title),
-              h("span", { class: "muted small-text" }, `${ago(c.updated)}${c.turns > 1 ? ` · ${c.turns} questions` : ""}`),
             ),
+            h("span", { class: "entry-time", "aria-hidden": "true" }, ago(c.updated)),
             deletion(c),
           ),
-        )
-      : h("li", { class: "muted small-text" }, "None yet."),
+        ]).flat()
+      : h("li", { class: "muted small-text" }, "What you ask is kept here."),
   );
-  if (state.turns.length) $("where").textContent = state.turns[0].asked;
+  if (state.turns.length) title(state.turns[0].asked);
 }
 
 function deletion(c) {
@@ -177,8 +198,12 @@ function deletion(c) {
       setTimeout(() => button.isConnected && refreshConversations(), 4000);
       return;
     }
-    await remove(`/v1/conversations/${encodeURIComponent(c.id)}`);
-    if (c.id === state.conversation) startNew();
+    try {
+      await remove(`/v1/conversations/${encodeURIComponent(c.id)}`);
+      if (c.id === state.conversation) startNew();
+    } catch (error) {
+      toast(error.message);
+    }
     refreshConversations();
   });
   return button;
@@ -217,6 +242,16 @@ function grow() {
   box.style.setProperty("block-size", `${Math.min(box.scrollHeight + 2, 220)}px`);
 }
 
+/** The arrows go from entry to entry. */
+function walk(event) {
+  const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  const entries = [...event.currentTarget.querySelectorAll(".entry-main")];
+  const next = by && entries[entries.indexOf(document.activeElement) + by];
+  if (!by) return;
+  event.preventDefault();
+  next?.focus();
+}
+
 function wire() {
   $("ask").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -231,6 +266,10 @@ function wire() {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
       $("ask").requestSubmit();
+    } else if (event.key === "ArrowUp" && !event.target.value && state.turns.length) {
+      event.preventDefault();
+      event.target.value = state.turns.at(-1).asked;
+      grow();
     }
   });
   $("stop").addEventListener("click", () => state.stopper?.abort());
@@ -238,7 +277,15 @@ function wire() {
   $("theme").addEventListener("click", toggleTheme);
   $("menu").addEventListener("click", () => openSide(!$("side").classList.contains("shown")));
   $("show-pool").addEventListener("click", () => openPool(!$("pool").classList.contains("shown")));
-  $("find").addEventListener("input", () => refreshDocuments().catch((error) => say(error.message)));
+  let typing = 0;
+  $("find").addEventListener("input", () => {
+    clearTimeout(typing); // one question to the server for a word, not for each letter
+    typing = setTimeout(() => refreshDocuments().catch((error) => say(error.message)), 200);
+  });
+  $("welcome-add").addEventListener("click", () => $("file").click());
+  $("turns").addEventListener("scroll", offerLatest, { passive: true });
+  $("latest").addEventListener("click", () => $("turns").scrollTo({ top: $("turns").scrollHeight }));
+  for (const list of [$("conversations"), $("documents")]) list.addEventListener("keydown", walk);
   $("file").addEventListener("change", (event) => {
     addFiles(event.target.files);
     event.target.value = "";
@@ -251,7 +298,9 @@ function wire() {
     });
   }
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !$("document").open) {
+    if ($("document").open && !$("document-steps").hidden && (event.key === "ArrowLeft" || event.key === "ArrowRight")) {
+      $(event.key === "ArrowLeft" ? "document-before" : "document-after").click();
+    } else if (event.key === "Escape" && !$("document").open) {
       hideCard();
       if ($("side").classList.contains("shown") || $("pool").classList.contains("shown")) {
         openSide(false);
@@ -291,7 +340,7 @@ async function start() {
     await Promise.all([refreshConversations(), refreshDocuments()]);
     await route();
   } catch (error) {
-    say(error.message);
+    if (error.status !== 401) toast(error.message);
   }
   $("question").focus();
 }
@@ -299,4 +348,5 @@ async function start() {
 const chosen = localStorage.getItem("ragpool-theme");
 if (chosen === "dark" || chosen === "light") document.documentElement.dataset.theme = chosen;
 wire();
+clear();
 start();

@@ -1,7 +1,7 @@
 // Documents: upload with progress, find, open at a passage, delete.
 
-import { h, $, fill, say } from "./dom.js";
-import { get, hasKey, remove, upload } from "./api.js";
+import { h, $, fill, later, say, toast } from "./dom.js";
+import { get, hasKey, patient, remove, upload } from "./api.js";
 
 const going = new Map(); // a key of ours -> {name, state, fraction, error}
 const STATES = { sending: "sending", waiting: "waiting", fetching: "fetching", reading: "reading", indexing: "indexing", done: "ready", failed: "failed" };
@@ -13,7 +13,8 @@ export async function refreshDocuments() {
     $("document-count").textContent = found.total ? String(found.total) : "";
     $("welcome-state").textContent = found.total
       ? `${found.total} ${found.total === 1 ? "document" : "documents"} to ask.`
-      : "There are no documents yet: add some on the left.";
+      : "There are no documents yet.";
+    $("welcome-add").hidden = found.total > 0;
   }
   fill(
     $("documents"),
@@ -39,8 +40,12 @@ function removal(d) {
       setTimeout(() => button.isConnected && refreshDocuments(), 4000);
       return;
     }
-    await remove(`/v1/documents/${d.id.split("/").map(encodeURIComponent).join("/")}`);
-    say(`${d.title} deleted`);
+    try {
+      await remove(`/v1/documents/${d.id.split("/").map(encodeURIComponent).join("/")}`);
+      toast(`${d.title} deleted`);
+    } catch (error) {
+      toast(error.message);
+    }
     await refreshDocuments();
   });
   return button;
@@ -55,60 +60,93 @@ function drawUploads() {
       return h(
         "li",
         { class: `upload ${item.state}` },
-        h("span", { class: "upload-name" }, item.name),
-        h("span", { class: "muted small-text" }, item.error ?? STATES[item.state] ?? item.state),
+        h("span", { class: "upload-name", title: item.name }, item.name),
         item.state === "failed"
-          ? h("button", { class: "link", onclick: () => { going.delete(key); drawUploads(); } }, "Dismiss")
+          ? h(
+              "button",
+              { class: "icon small-icon", "aria-label": `Dismiss ${item.name}`, onclick: () => { going.delete(key); drawUploads(); } },
+              h("span", { class: "glyph", "data-glyph": "close" }),
+            )
+          : h("span", { class: "muted small-text" }, STATES[item.state] ?? item.state),
+        item.state === "failed"
+          ? h("span", { class: "muted small-text" }, item.error?.startsWith(`${item.name}: `) ? item.error.slice(item.name.length + 2) : item.error)
           : item.state === "done" ? null : bar,
       );
     }),
   );
 }
 
-export async function addFiles(files) {
-  await Promise.all([...files].map(addFile));
+let sending = Promise.resolve();
+let following = Promise.resolve();
+
+/** Send files one after the other and follow them in the order in which the server takes them. */
+export function addFiles(files) {
+  for (const file of files) {
+    const key = `${file.name} ${Math.random()}`;
+    const item = { name: file.name, state: "waiting", fraction: null, error: null };
+    going.set(key, item);
+    const sent = sending.then(() => send(file, item)).catch((error) => failed(item, error));
+    sending = sent;
+    following = Promise.all([following, sent]).then(([, state]) => state && follow(key, item, state));
+  }
+  drawUploads();
 }
 
-async function addFile(file) {
-  const key = `${file.name} ${Math.random()}`;
-  const item = { name: file.name, state: "sending", fraction: 0, error: null };
-  going.set(key, item);
+function failed(item, error) {
+  item.state = "failed";
+  item.error = error.message;
+  say(`${item.name}: ${error.message}`);
   drawUploads();
-  try {
-    let state = await upload(file, (fraction) => {
+}
+
+async function send(file, item) {
+  item.state = "sending";
+  const taken = await patient(() =>
+    upload(file, (fraction) => {
       item.fraction = fraction;
       drawUploads();
-    });
-    while (state.state !== "done" && state.state !== "failed") {
+    }),
+  );
+  item.state = "waiting";
+  item.fraction = null;
+  drawUploads();
+  return taken;
+}
+
+async function follow(key, item, first) {
+  let state = first;
+  try {
+    for (let pause = 150; ; pause = Math.min(pause * 2, 1500)) {
       item.state = state.state;
       item.fraction = state.total ? state.done / state.total : null;
       drawUploads();
-      await new Promise((later) => setTimeout(later, 300));
-      state = await get(`/v1/uploads/${state.id}`);
+      if (state.state === "done" || state.state === "failed") break;
+      await later(pause);
+      state = await patient(() => get(`/v1/uploads/${first.id}`));
     }
-    item.state = state.state;
-    item.error = state.error;
-    say(`${file.name}: ${STATES[state.state]}`);
   } catch (error) {
-    item.state = "failed";
-    item.error = error.message;
-    say(`${file.name}: ${error.message}`);
+    failed(item, error);
+    return;
   }
+  item.error = state.error;
   drawUploads();
-  if (item.state === "done") {
-    await refreshDocuments();
-    setTimeout(() => {
-      going.delete(key);
-      drawUploads();
-    }, 5000);
-  }
+  say(`${item.name}: ${STATES[state.state]}`);
+  if (item.state !== "done") return;
+  patient(refreshDocuments).catch((error) => say(error.message));
+  setTimeout(() => {
+    going.delete(key);
+    drawUploads();
+  }, 5000);
 }
 
-/** Show a document, at a passage with its quote marked where they are given. */
-export async function openDocument(id, passage = null, quote = null) {
+/** Show a document, at a passage with its quote marked where they are given.
+
+steps: the sources of an answer among which the arrows go, and where this one is. */
+export async function openDocument(id, passage = null, quote = null, steps = null) {
   const sheet = $("document");
   $("document-title").textContent = "";
   $("document-id").textContent = id;
+  showSteps(steps);
   fill($("document-text"), h("p", { class: "muted" }, "Opening"));
   if (!sheet.open) sheet.showModal();
   const path = id.split("/").map(encodeURIComponent).join("/");
@@ -116,10 +154,26 @@ export async function openDocument(id, passage = null, quote = null) {
     const found = await get(`/v1/documents/${path}${passage ? `?passage=${encodeURIComponent(passage)}` : ""}`);
     $("document-title").textContent = found.title || id;
     const target = drawDocument(found, quote);
-    target?.scrollIntoView({ block: "center" });
+    if (target) target.scrollIntoView({ block: "center" });
+    else $("document-text").scrollTop = 0;
   } catch (error) {
     fill($("document-text"), h("p", { class: "error" }, error.message));
   }
+}
+
+function showSteps(steps) {
+  const many = steps && steps.sources.length > 1;
+  $("document-steps").hidden = !many;
+  if (!many) return;
+  const { sources, at } = steps;
+  $("document-at").textContent = `Source ${at + 1} of ${sources.length}`;
+  const go = (by) => {
+    const next = (at + by + sources.length) % sources.length;
+    const { document_id, passage_id, quote } = sources[next];
+    openDocument(document_id, passage_id, quote, { sources, at: next });
+  };
+  $("document-before").onclick = () => go(-1);
+  $("document-after").onclick = () => go(1);
 }
 
 function drawDocument(found, quote) {
@@ -132,7 +186,8 @@ function drawDocument(found, quote) {
   const at = quote ? inside.indexOf(quote) : -1;
   const shown =
     at >= 0 ? [inside.slice(0, at), h("mark", {}, quote), inside.slice(at + quote.length)] : [inside];
-  const passage = h("span", { class: "passage-here" }, shown);
+  const all = start === 0 && end >= text.length; // a passage that is the whole document needs no ground of its own
+  const passage = h("span", { class: all ? "" : "passage-here" }, shown);
   fill($("document-text"), text.slice(0, start), passage, text.slice(end));
-  return passage.querySelector("mark") ?? passage;
+  return passage.querySelector("mark") ?? (all ? null : passage);
 }

@@ -25,10 +25,30 @@ export function say(text) {
   $("status").textContent = text;
 }
 
+let fading = 0;
+
+/** Tell everybody, for a moment. */
+export function toast(text) {
+  say(text);
+  $("toast").textContent = text;
+  $("toast").hidden = false;
+  clearTimeout(fading);
+  fading = setTimeout(() => ($("toast").hidden = true), 5000);
+}
+
+export const later = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
 export function ago(seconds) {
   const passed = Date.now() / 1000 - seconds;
   if (passed < 60) return "now";
   if (passed < 3600) return `${Math.floor(passed / 60)} min`;
   if (passed < 86400) return `${Math.floor(passed / 3600)} h`;
-  return new Date(seconds * 1000).toLocaleDateString();
+  return new Date(seconds * 1000).toLocaleDateString(undefined, { day: "numeric", month: "short" });
+}
+
+/** Today, Yesterday, Earlier. */
+export function day(seconds) {
+  const midnight = new Date().setHours(0, 0, 0, 0) / 1000;
+  if (seconds >= midnight) return "Today";
+  return seconds >= midnight - 86400 ? "Yesterday" : "Earlier";
 }

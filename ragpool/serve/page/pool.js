@@ -1,7 +1,9 @@
 // The evidence of one turn, round by round.
 
 import { h, fill, $ } from "./dom.js";
-import { REASONS, admitted } from "./turn.js";
+import { REASONS, admitted, found, telling, used } from "./turn.js";
+
+const KEPT = 4; // passages of a round that stay in sight once the answer is there, those in use first
 
 const TONES = { admitted: "good", duplicate: "plain", rejected: "plain", superseded: "plain", quarantined: "bad" };
 
@@ -10,11 +12,17 @@ export function renderPool(turn, openDocument) {
   if (!turn) return;
   const scroll = $("pool").scrollTop;
   const open = new Set([...place.querySelectorAll("details[open]")].map((d) => d.dataset.key));
+  place.classList.toggle("settled", Boolean(turn.answer));
+  $("show-pool").dataset.count = admitted(turn).length || "";
   fill(
     place,
-    h("div", { class: "pool-head" }, h("h2", {}, "Evidence"), h("span", { class: "count" }, counted(turn))),
+    h(
+      "div",
+      { class: "pool-top" },
+      h("div", { class: "pool-head" }, h("h2", {}, "Evidence"), h("span", { class: "count" }, counted(turn))),
+      gauge(turn),
+    ),
     turn.question !== turn.asked ? h("p", { class: "standalone" }, "Understood as: ", h("q", {}, turn.question)) : null,
-    gauge(turn),
     slots(turn, openDocument),
     earlier(turn, openDocument, open),
     turn.rounds.map((round) => roundView(turn, round, openDocument, open)),
@@ -27,7 +35,7 @@ export function renderPool(turn, openDocument) {
 }
 
 function counted(turn) {
-  const all = turn.known.length + turn.rounds.flatMap((r) => r.evidence ?? []).length;
+  const all = found(turn).length;
   if (!all) return "";
   return `${admitted(turn).length} admitted of ${all}`;
 }
@@ -35,14 +43,18 @@ function counted(turn) {
 /** What the conversation knew already: folded away, those in use first. */
 function earlier(turn, openDocument, open) {
   if (!turn.known.length) return null;
-  const used = new Set([...Object.values(turn.bindings), ...turn.citations].map((q) => q.passage_id));
-  const sorted = [...turn.known].sort((a, b) => used.has(b.passage_id) - used.has(a.passage_id));
+  const sorted = usedFirst(turn, turn.known);
   return h(
     "details",
     { class: "known", "data-key": "known", open: open.has("known") },
     h("summary", {}, `${turn.known.length} passages from earlier in this conversation`),
     h("ul", { class: "plain passages" }, sorted.map((e) => passage(turn, e, openDocument, open))),
   );
+}
+
+function usedFirst(turn, evidence) {
+  const ids = used(turn);
+  return [...evidence].sort((a, b) => ids.has(b.passage_id) - ids.has(a.passage_id));
 }
 
 function models(turn) {
@@ -58,9 +70,13 @@ function gauge(turn) {
   const limit = turn.threshold ?? 0.5;
   const fillBar = h("div", { class: `gauge-fill ${last?.sufficient ? "full" : ""}` });
   fillBar.style.setProperty("inline-size", `${Math.round(value * 100)}%`);
-  const mark = h("div", { class: "gauge-mark", title: `threshold ${limit.toFixed(2)}` });
-  mark.style.setProperty("inset-inline-start", `${limit * 100}%`);
-  const said = last ? `${value.toFixed(2)}${last.sufficient ? ", complete" : ", not complete yet"}` : "not judged yet";
+  const at = (share, name, title) => {
+    const mark = h("div", { class: name, title });
+    mark.style.setProperty("inset-inline-start", `${share * 100}%`);
+    return mark;
+  };
+  const short = turn.stopped ? ", not complete" : ", not complete yet";
+  const said = last ? `${value.toFixed(2)}${last.sufficient ? ", complete" : short}` : "not judged yet";
   return h(
     "section",
     { class: "gauge", "aria-label": "The judge" },
@@ -72,22 +88,27 @@ function gauge(turn) {
         "aria-valuenow": value.toFixed(2), "aria-label": `probability that the evidence is complete, threshold ${limit}`,
       },
       fillBar,
-      mark,
+      judged.slice(0, -1).map((r) => at(r.judgement.probability, "gauge-was", `round ${r.number}: ${r.judgement.probability.toFixed(2)}`)),
+      at(limit, "gauge-mark", `threshold ${limit.toFixed(2)}`),
     ),
-    judged.length > 1
-      ? h("p", { class: "steps" }, judged.map((r, n) => `${n ? " → " : ""}${r.judgement.probability.toFixed(2)}`).join(""))
-      : null,
+    h(
+      "div",
+      { class: "row steps" },
+      h("span", {}, judged.length > 1 ? judged.map((r) => r.judgement.probability.toFixed(2)).join(" → ") : ""),
+      h("span", {}, `complete from ${limit.toFixed(2)}`),
+    ),
   );
 }
 
 function slots(turn, openDocument) {
   if (!turn.plan.length) return null;
+  const several = new Set(turn.plan.flat().filter((term) => term.startsWith("?"))).size > 1;
   const value = (term) => {
     if (!term.startsWith("?")) return h("span", {}, term);
     const bound = turn.bindings[term];
     return bound
       ? h("span", { class: "bound", title: bound.quote }, bound.value)
-      : h("span", { class: "open", "aria-label": "open" }, term);
+      : h("span", { class: "open", title: "not known yet" }, several ? `? ${term.slice(1)}` : "?");
   };
   const rows = turn.plan.map(([subject, relation, object]) => {
     const bound = turn.bindings[object];
@@ -107,8 +128,8 @@ function slots(turn, openDocument) {
 }
 
 function openPassage(turn, bound, openDocument) {
-  const found = [...turn.known, ...turn.rounds.flatMap((r) => r.evidence ?? [])].find((e) => e.passage_id === bound.passage_id);
-  if (found) openDocument(found.document_id, found.passage_id, bound.quote);
+  const source = found(turn).find((e) => e.passage_id === bound.passage_id);
+  if (source) openDocument(source.document_id, source.passage_id, bound.quote);
 }
 
 function roundView(turn, round, openDocument, open) {
@@ -131,18 +152,37 @@ function roundView(turn, round, openDocument, open) {
       ),
     ),
     round.evidence === null
-      ? h("ul", { class: "plain passages" }, round.hits.map((hit) => found(turn, hit)))
+      ? h("ul", { class: "plain passages" }, round.hits.map((hit) => arrived(turn, hit)))
       : round.evidence.length
-        ? h("ul", { class: "plain passages" }, round.evidence.map((e) => passage(turn, e, openDocument, open)))
-        : h("p", { class: "muted" }, "Nothing new."),
+        ? passages(turn, round, openDocument, open)
+        : h("p", { class: "muted small-text" }, "Nothing new was found."),
     judged && !judged.sufficient && judged.gaps.length
       ? h("p", { class: "gap" }, h("strong", {}, "Missing: "), judged.gaps.map((g) => g.text).join("; "))
       : null,
   );
 }
 
+/** All of them while they come; once the answer is there the rest of a long round is folded away. */
+function passages(turn, round, openDocument, open) {
+  const list = (evidence) => h("ul", { class: "plain passages" }, evidence.map((e) => passage(turn, e, openDocument, open)));
+  const inUse = used(turn);
+  const kept = Math.max(KEPT, round.evidence.filter((e) => inUse.has(e.passage_id)).length);
+  if (!turn.answer || round.evidence.length <= kept + 1) return list(round.evidence);
+  const sorted = usedFirst(turn, round.evidence);
+  const key = `rest ${round.number}`;
+  return [
+    list(sorted.slice(0, kept)),
+    h(
+      "details",
+      { class: "known", "data-key": key, open: open.has(key) },
+      h("summary", {}, `${sorted.length - kept} more passages of this round`),
+      list(sorted.slice(kept)),
+    ),
+  ];
+}
+
 /** A passage that was found a moment ago and is not read yet. */
-function found(turn, hit) {
+function arrived(turn, hit) {
   const fresh = !turn.shown.has(hit.passage_id);
   turn.shown.add(hit.passage_id);
   return h(
@@ -153,22 +193,15 @@ function found(turn, hit) {
   );
 }
 
-/** The sentence of a passage that counts: what closed a slot or was cited, else the first that bears on the query. */
-function telling(turn, e, spans) {
-  const quotes = [...Object.values(turn.bindings), ...turn.citations].filter((q) => q.passage_id === e.passage_id);
-  const quote = quotes.map((q) => q.quote).find((text) => text && e.text.includes(text));
-  return quote ?? (spans.length ? e.text.slice(spans[0][0], spans[0][1]) : e.text.slice(0, 160));
-}
-
 function passage(turn, e, openDocument, open) {
   const spans = [...e.spans].sort((a, b) => a[0] - b[0]);
-  const first = telling(turn, e, spans);
-  const used = [...Object.values(turn.bindings), ...turn.citations].some((q) => q.passage_id === e.passage_id);
+  const first = telling(turn, e);
+  const inUse = used(turn).has(e.passage_id);
   const fresh = !turn.restored && !turn.shown.has(e.passage_id);
   turn.shown.add(e.passage_id);
   return h(
     "li",
-    { class: `passage ${e.status}${fresh ? " fresh" : ""}${used ? " used" : ""}`, "data-passage": e.passage_id },
+    { class: `passage ${e.status}${fresh ? " fresh" : ""}${inUse ? " used" : ""}`, "data-passage": e.passage_id },
     h(
       "details",
       { "data-key": e.passage_id, open: open.has(e.passage_id) },
@@ -176,7 +209,9 @@ function passage(turn, e, openDocument, open) {
         "summary",
         {},
         h("span", { class: "title" }, e.title || e.document_id),
-        e.status === "admitted" ? null : h("span", { class: `chip ${TONES[e.status] ?? ""}` }, e.status),
+        e.status !== "admitted"
+          ? h("span", { class: `chip ${TONES[e.status] ?? ""}` }, e.status)
+          : inUse ? h("span", { class: "chip good" }, "in use") : null,
         h("span", { class: "score", title: "score" }, e.score.toFixed(3)),
         h("span", { class: "excerpt" }, e.status === "admitted" ? h("mark", {}, first) : e.reason || first),
       ),

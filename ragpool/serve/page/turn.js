@@ -103,8 +103,40 @@ export function doing(turn) {
   return turn.planned ? `Judging ${admitted(turn).length} passages` : "Reading the question";
 }
 
-export function admitted(turn) {
-  return [...turn.known, ...turn.rounds.flatMap((r) => r.evidence ?? [])].filter((e) => e.status === "admitted");
+export const found = (turn) => [...turn.known, ...turn.rounds.flatMap((r) => r.evidence ?? [])];
+export const admitted = (turn) => found(turn).filter((e) => e.status === "admitted");
+
+/** The passages that closed a look-up or are cited. */
+export const used = (turn) => new Set(quotes(turn).map((q) => q.passage_id));
+const quotes = (turn) => [...Object.values(turn.bindings), ...turn.citations];
+
+/** The sentence of a passage that counts: what closed a look-up or was cited, else the first that bears on the query. */
+export function telling(turn, e) {
+  const own = quotes(turn).filter((q) => q.passage_id === e.passage_id);
+  const quote = own.map((q) => q.quote).find((text) => text && e.text.includes(text));
+  const [first] = [...e.spans].sort((a, b) => a[0] - b[0]);
+  return quote ?? (first ? e.text.slice(first[0], first[1]) : e.text.slice(0, 160));
+}
+
+/** What was done so far, a line each. */
+export function steps(turn) {
+  const lines = [];
+  const passages = (n) => (n === 1 ? "1 passage" : `${n} passages`);
+  for (const round of turn.rounds) {
+    const asked = round.queries.filter((q) => q.kind !== "question").map((q) => `“${q.text}”`);
+    const brought = round.evidence ? `: ${round.evidence.length ? passages(round.evidence.length) : "nothing new"}` : "";
+    if (round.evidence) lines.push(`Searched for ${asked.length ? asked.join(", ") : "the question"}${brought}`);
+    if (round.number === 0 && turn.planned && turn.plan.length) {
+      lines.push(turn.plan.length === 1 ? "Planned 1 look-up" : `Planned ${turn.plan.length} look-ups`);
+    }
+    const judged = round.judgement;
+    if (judged) {
+      const gaps = judged.gaps.map((g) => g.text).join("; ");
+      const open = gaps ? `, missing ${gaps}` : ", not complete yet";
+      lines.push(`Judged ${judged.probability.toFixed(2)}${judged.sufficient ? ", complete" : open}`);
+    }
+  }
+  return lines;
 }
 
 export const REASONS = {
