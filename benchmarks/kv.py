@@ -31,7 +31,8 @@ from transformers import DynamicCache
 
 from ragpool.kvcache import METHODS, Budget, Critic, Signals, nbytes
 from ragpool.kvcache.criteria import key_gradients
-from ragpool.kvcache.evicted import EvictedCache, cropped, quantised
+from ragpool.kvcache.evicted import EvictedCache, cropped
+from ragpool.kvcache.packed import quantised
 from ragpool.kvcache.plan import KeepPlan
 from ragpool.kvcache.rag import CriticRag
 from ragpool.kvcache.reprefill import shortened

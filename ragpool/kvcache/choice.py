@@ -35,8 +35,8 @@ class KVChoice:
     """A method of METHOD_NAMES, ``off`` or ``auto``, and its amount.
 
     ratio: the share of the prompt's cache that is evicted, in [0, 1). tokens: cache positions kept instead.
-    start: prompts shorter than this many tokens stay whole. int8: the kept cache is stored in 8 bits.
-    every: during decoding the cache is compressed again each time this many tokens were added. heads: a folder of head
+    start: prompts shorter than this many tokens stay whole. int8: the kept cache is stored in 8 bits;
+    hqq: by the package of that name. every: during decoding the cache is compressed again each time this many tokens were added. heads: a folder of head
     tables of one's own, which go before the shipped ones.
     """
 
@@ -45,6 +45,7 @@ class KVChoice:
     tokens: int | None = None
     start: int = 1024
     int8: bool = False
+    hqq: bool = False
     every: int | None = None
     heads: Path | None = None
 
@@ -58,6 +59,8 @@ class KVChoice:
             raise SettingsError(f"the KV-cache ratio {self.ratio} must be from 0 (keep all) to less than 1")
         if self.tokens is not None and self.tokens < 1:
             raise SettingsError(f"the KV cache cannot be kept at {self.tokens} tokens; give at least 1")
+        if self.hqq and not self.int8:
+            object.__setattr__(self, "int8", True)
         if self.int8 and self.every is not None:
             raise SettingsError("a cache in 8 bits cannot be compressed further; set int8 or every, not both")
         if self.start < 0 or (self.every is not None and self.every < 1):
@@ -95,4 +98,4 @@ class KVChoice:
         if self.tokens is not None:
             amount = f":{self.tokens}t"
         again = "" if self.every is None else f"+{self.every}"
-        return f"{self.method}{amount}{again}{' int8' if self.int8 else ''}"
+        return f"{self.method}{amount}{again}{' hqq' if self.hqq else ' int8' if self.int8 else ''}"

@@ -16,10 +16,10 @@ from ragpool.kvcache.budget import Budget
 from ragpool.kvcache.choice import AUTO, OFF, KVChoice
 from ragpool.kvcache.criteria import key_gradients
 from ragpool.kvcache.critic import Critic
-from ragpool.kvcache.evicted import quantised
 from ragpool.kvcache.heads import HeadTable
 from ragpool.kvcache.layout import PromptLayout
 from ragpool.kvcache.methods import METHODS
+from ragpool.kvcache.packed import HqqLayer, Int8Layer, quantised
 from ragpool.kvcache.plan import KeepPlan
 from ragpool.kvcache.rag import CriticRag
 from ragpool.kvcache.reprefill import shortened
@@ -133,7 +133,7 @@ def _evicted(
         scored = time.perf_counter()
         kept = critic.apply(cache, plan)
         if choice.int8:
-            kept = quantised(kept)
+            kept = quantised(kept, HqqLayer if choice.hqq else Int8Layer)
     evicted = time.perf_counter()
     seconds = {"prefill": prefilled - begun, "score": scored - prefilled, "evict": evicted - scored}
     return Compressed(kept, plan, layout.ids, seconds)
@@ -166,4 +166,4 @@ def _settled(model: PreTrainedModel, layout: PromptLayout, choice: KVChoice) -> 
     position_bytes = 2 * config.num_hidden_layers * heads * dim * model.dtype.itemsize
     start = max(choice.start, START)
     settled = automatic(len(layout), position_bytes, free_memory(model.device), start)
-    return replace(settled, int8=choice.int8, every=choice.every, heads=choice.heads)
+    return replace(settled, int8=choice.int8, hqq=choice.hqq, every=choice.every, heads=choice.heads)

@@ -8,7 +8,6 @@ the rotary positions they were made with.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,8 +18,6 @@ from ragpool.errors import ModelError
 
 if TYPE_CHECKING:
     from ragpool.kvcache.plan import KeepPlan
-
-_GROUP = 64  # tokens that share one scale of a key channel, values that share one scale
 
 
 def held_layers(cache: Cache) -> list[Any]:
@@ -106,7 +103,7 @@ class EvictedCache(Cache):
 
     def copy(self) -> EvictedCache:
         """A cache that grows on its own; what is held now is shared until one of them appends."""
-        return EvictedCache(layers=[_copied(layer) for layer in self.layers])
+        return EvictedCache(layers=[copied(layer) for layer in self.layers])
 
 
 def evict(cache: Cache, plan: KeepPlan) -> EvictedCache:
@@ -123,7 +120,7 @@ def evict(cache: Cache, plan: KeepPlan) -> EvictedCache:
     layers: list[Any] = []
     for index, layer in enumerate(held_layers(cache)):
         if index not in chosen:
-            layers.append(_copied(layer))
+            layers.append(copied(layer))
             continue
         kept = chosen[index]
         places = kept[..., None].expand(-1, -1, -1, layer.keys.shape[-1])
@@ -140,7 +137,7 @@ def opened(cache: Cache) -> EvictedCache:
     layers: list[Any] = []
     for layer in held_layers(cache):
         if getattr(layer, "is_sliding", False):
-            layers.append(_copied(layer))
+            layers.append(copied(layer))
             continue
         positions = torch.arange(layer.keys.shape[-2], device=layer.keys.device)
         wide = positions.expand(*layer.keys.shape[:2], -1)
@@ -151,7 +148,7 @@ def opened(cache: Cache) -> EvictedCache:
 def cropped(cache: Cache, length: int) -> Cache:
     """A cache with the first ``length`` tokens of ``cache``. Nothing is copied until one of them grows."""
     other = DynamicCache()
-    other.layers = [_copied(layer) for layer in held_layers(cache)]
+    other.layers = [copied(layer) for layer in held_layers(cache)]
     if cache.get_seq_length() > length:
         other.crop(length - cache.get_seq_length())
     return other
@@ -186,96 +183,7 @@ def compacted(cache: EvictedCache, inverse_frequencies: torch.Tensor) -> Evicted
     return EvictedCache(layers=layers)
 
 
-class Int8Layer(EvictedLayer):  # type: ignore[no-untyped-call]
-    """An EvictedLayer whose prompt part is stored in 8 bits and unpacked, one layer at a time, when it is read.
-
-    Symmetric, with scales in float16: keys by channel over _GROUP tokens (their outliers sit in channels), values
-    by token. New tokens stay as they are.
-    """
-
-    def __init__(self, layer: EvictedLayer) -> None:
-        super().__init__(layer.keys, layer.values, layer.positions, layer.missing)
-        self._keys, self._key_scales = _pack_keys(layer.keys)
-        self._values, self._value_scales = _pack_values(layer.values)
-        self._packed = layer.keys.shape[-2]
-        self.keys = layer.keys[..., :0, :].clone()
-        self.values = layer.values[..., :0, :].clone()
-
-    @property
-    def held(self) -> int:
-        return self._packed + int(self.keys.shape[-2])
-
-    @property
-    def nbytes(self) -> int:
-        stored = (self._keys, self._key_scales, self._values, self._value_scales, self.keys, self.values)
-        return sum(tensor.nbytes for tensor in stored)
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        self.keys = torch.cat([self.keys, key_states], dim=-2)
-        self.values = torch.cat([self.values, value_states], dim=-2)
-        keys = _unpack_keys(self._keys, self._key_scales, self.keys.dtype)[..., : self._packed, :]
-        values = self._values.to(self.values.dtype) * self._value_scales.to(self.values.dtype)
-        return torch.cat([keys, self.keys], dim=-2), torch.cat([values, self.values], dim=-2)
-
-    def crop(self, tokens_to_remove: int) -> None:
-        removed = abs(tokens_to_remove)
-        if removed > self.keys.shape[-2]:
-            raise ModelError(
-                f"only the {self.keys.shape[-2]} tokens added since can be cropped from an 8-bit cache; "
-                "crop before it is quantised"
-            )
-        if removed:
-            self.keys, self.values = self.keys[..., :-removed, :], self.values[..., :-removed, :]
-
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        self._map(lambda tensor: tensor.repeat_interleave(repeats, dim=0))
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        self._map(lambda tensor: tensor[indices.to(tensor.device)])
-
-    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
-        self._map(lambda tensor: tensor[beam_idx.to(tensor.device)])
-
-    def take(self, places: torch.Tensor) -> None:
-        raise ModelError(
-            "an 8-bit cache cannot be compressed further; leave int8 off when compressing while decoding"
-        )
-
-    def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        for name in ("_keys", "_key_scales", "_values", "_value_scales", "keys", "values", "positions"):
-            setattr(self, name, change(getattr(self, name)))
-
-
-def quantised(cache: EvictedCache) -> EvictedCache:
-    """The cache in 8 bits. Sliding-window layers stay as they are."""
-    return EvictedCache(
-        layers=[
-            Int8Layer(layer) if type(layer) is EvictedLayer else _copied(layer)
-            for layer in held_layers(cache)
-        ]
-    )
-
-
-def _pack_keys(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    batch, heads, held, dim = keys.shape
-    padded = torch.nn.functional.pad(keys, (0, 0, 0, -held % _GROUP))
-    grouped = padded.reshape(batch, heads, -1, _GROUP, dim)
-    scales = (grouped.abs().amax(dim=3, keepdim=True) / 127).clamp(min=1e-6).half()
-    return (grouped / scales.to(keys.dtype)).round().clamp(-127, 127).to(torch.int8), scales
-
-
-def _unpack_keys(packed: torch.Tensor, scales: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return (packed.to(dtype) * scales.to(dtype)).flatten(2, 3)
-
-
-def _pack_values(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    scales = (values.abs().amax(dim=-1, keepdim=True) / 127).clamp(min=1e-6).half()
-    return (values / scales.to(values.dtype)).round().clamp(-127, 127).to(torch.int8), scales
-
-
-def _copied(layer: Any) -> Any:
+def copied(layer: Any) -> Any:
     """A layer that shares its tensors: every change of a layer makes new ones, so neither sees the other's."""
     other = object.__new__(type(layer))
     other.__dict__.update(layer.__dict__)
