@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ragpool.kvcache import KVChoice
     from ragpool.models import LocalModel
+    from ragpool.models.spans import SpanModel
 
 READ_PROMPT_VERSION = "1"
 """Goes up when the prompt changes; an adapter names the version it was trained for."""
@@ -138,6 +139,25 @@ class TrainedReader:
         )
         confidence = self._calibration(completion.logprob)
         return verified(parse_reading(completion.text), confidence, contexts, completion.usage)
+
+
+class SpanReader:
+    """The span model: points at the value, or at nothing, in a tenth of the time of a generated reply."""
+
+    def __init__(self, model: SpanModel, folder: Path | None = None) -> None:
+        self.name = f"spans@{model.version}"
+        self._model = model
+        self._calibration = Calibration.load((folder or adapter_folder("spans")) / "calibration.json")
+
+    def read(self, query: str, contexts: Sequence[Context]) -> Reading:
+        if not contexts:
+            return Reading(None, 0.0)
+        found = self._model.read(_line(query), [(_line(title), _line(text)) for title, text in contexts])
+        usage = Usage(llm_calls=1, prompt_tokens=found.tokens)
+        best = found.values[0] if found.values else None
+        if best is None or best.logprob <= found.none:
+            return Reading(None, 0.0, usage)
+        return verified(best.text, self._calibration(best.logprob), contexts, usage)
 
 
 class PromptedReader:

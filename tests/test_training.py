@@ -313,11 +313,11 @@ def test_a_written_lookup_is_taught_with_its_answer_or_with_none() -> None:
         for n in range(max(line.paragraph for line in own) + 2)
     )
     record = Record(first.record, HOTPOT, "?", ("x",), "", paragraphs)
-    pairs = written.examples([record], 1000, random.Random(0))
-    assert len(pairs) == len(own)
-    for pair in pairs:
-        target = pair.target.strip()
-        assert target == "none" or target in pair.prompt
+    samples = written.examples([record], 1000, random.Random(0))
+    assert len(samples) == len(own)
+    for sample in samples:
+        assert sample.target == "none" or stands_in(sample.target, sample.contexts)
+        assert sample.as_example().target == f" {sample.target}"
     assert written.examples([], 1000, random.Random(0)) == []
 
 
@@ -363,12 +363,10 @@ def test_facts_are_mined_from_running_text() -> None:
 ])  # fmt: skip
 @given(seed=st.integers(0, 10_000))
 def test_made_targets_stand_in_their_context_or_are_none(make: Any, seed: int) -> None:
-    examples = make(random.Random(seed), data._record(VILLAGES))
-    assert examples
-    for example in examples:
-        assert example.target.startswith(" "), "the prompt ends without one"
-        context = example.prompt.split("\n", 1)[1].rsplit("\nQuestion:", 1)[0]
-        assert example.target.strip() == "none" or stands_in(example.target.strip(), [("", context)])
+    samples = make(random.Random(seed), data._record(VILLAGES))
+    assert samples
+    for sample in samples:
+        assert sample.target == "none" or stands_in(sample.target, sample.contexts)
 
 
 def test_the_fitted_curve_separates_right_from_wrong() -> None:

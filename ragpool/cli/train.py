@@ -1,4 +1,4 @@
-"""ragpool train judge|plan|reader|heads."""
+"""ragpool train judge|plan|reader|spans|heads."""
 
 from __future__ import annotations
 
@@ -45,6 +45,12 @@ def plan(files: Files, out: Out, seed: Seed = 0, as_json: Json = False) -> None:
 def reader(files: Files, out: Out, seed: Seed = 0, as_json: Json = False) -> None:
     """The adapter that reads a short answer out of evidence. About 30 minutes on two cores; goes on after a kill."""
     _train("reader", files, out, seed, as_json)
+
+
+@app.command("spans")
+def spans(files: Files, out: Out, seed: Seed = 0, as_json: Json = False) -> None:
+    """The small model that points at the answer in the evidence. About an hour on two cores; goes on after a kill."""
+    _train("spans", files, out, seed, as_json)
 
 
 @app.command("heads")

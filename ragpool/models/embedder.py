@@ -70,7 +70,7 @@ class Embedder:
         max_tokens = _read_config(folder)
         set_threads(settings)
         device = pick_device(settings.device)
-        model, tokenizer = _read_folder(folder, pick_dtype(settings.dtype, device), device)
+        model, tokenizer = read_folder(folder, pick_dtype(settings.dtype, device), device)
         return cls(model, tokenizer, resolved.version, max_tokens)
 
     def embed(
@@ -163,9 +163,10 @@ def _read_config(folder: Path) -> int:
     return MAX_TOKENS
 
 
-def _read_folder(
+def read_folder(
     folder: Path, dtype: torch.dtype, device: torch.device
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The encoder and the tokenizer of a folder. Raises ModelError when they cannot be read."""
     from safetensors import SafetensorError
     from transformers import AutoModel, AutoTokenizer
 

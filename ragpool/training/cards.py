@@ -26,27 +26,39 @@ rightly, and of the unanswerable ones how many it notices. `auroc`: of the compl
 answer being right (F1 of at least .5). `calibration_error`: of the confidence fitted to it (on these same answers)."""
 
 
+_LORA = f"A LoRA adapter (peft format, float16, {{size:.1f}} MB) for {BASE_NAME} (Apache-2.0)."
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a card is about: the adapter's name, what it does, its prompt file and that format's version."""
+    """What a card is about: the part's name, what it does, what kind of file it is, an adapter's prompt file and that
+    format's version."""
 
     name: str
     about: str
-    prompt: str
-    version: str
+    form: str
+    prompt: str = ""
+    version: str = ""
 
 
 PLAN_CARD = Subject(
     "plan",
     "Writes a question's plan, one look-up a line (`subject | relation | ?n`), and a comparison's operation.",
+    _LORA,
     "plan",
     PLAN_PROMPT_VERSION,
 )
 READER_CARD = Subject(
     "reader",
     "Reads the shortest answer to a look-up or a question from distilled sentences, or says `none`.",
+    _LORA,
     "read",
     READ_PROMPT_VERSION,
+)
+SPANS_CARD = Subject(
+    "spans",
+    "Points at the span of a few passages that answers a look-up or a question, or says that they do not tell.",
+    "Two scores a token on all-MiniLM-L6-v2 (Apache-2.0), and what training changed in its upper four layers (8 bits a weight, {size:.1f} MB).",
 )
 
 
@@ -58,16 +70,21 @@ def write_card(
     held_out: Mapping[str, Any],
 ) -> dict[str, Any]:
     """README.md and figures.json beside the adapter; returns what figures.json holds."""
-    prompt = prompts.load(subject.prompt)
+    prompt = prompts.load(subject.prompt) if subject.prompt else None
+    sha = prompt.sha if prompt else ""
+    shape = (
+        f"- prompt: `ragpool/prompts/{subject.prompt}.md`, format version {subject.version}, hash {sha}\n"
+        if prompt
+        else ""
+    )
     data = "\n".join(f"- {file.name}: {_licence(file.name)}" for file in files)
     command = f"ragpool train {subject.name} {' '.join(file.name for file in files)} --out DIR"
-    card = f"""# The {subject.name} adapter
+    card = f"""# {subject.name}
 
 {subject.about}
-A LoRA adapter (peft format, float16, {trained["bytes"] / 1e6:.1f} MB) for {BASE_NAME} (Apache-2.0).
+{subject.form.format(size=trained["bytes"] / 1e6)}
 
-- prompt: `ragpool/prompts/{prompt.name}.md`, format version {subject.version}, hash {prompt.sha}
-- command: `{command}`
+{shape}- command: `{command}`
 - recipe: `{json.dumps(trained["recipe"])}`
 - examples in each epoch: {trained["examples"]}; tokens: {trained["tokens"]}
 - loss of each epoch: {trained["losses"]}; {trained["seconds"]:.0f} seconds of training
@@ -94,7 +111,7 @@ out from training.
     figures = {
         "adapter": subject.name,
         "prompt_version": subject.version,
-        "prompt_sha": prompt.sha,
+        "prompt_sha": sha,
         "trained": dict(trained),
         "dev": dict(held_out),
     }

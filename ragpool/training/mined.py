@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ragpool.plan import base_name, plain
-from ragpool.slots import NONE, Context, reader_prompt, stands_in
+from ragpool.slots import NONE, Context, stands_in
 from ragpool.training.data import Paragraph, Record
-from ragpool.training.lora import Example
+from ragpool.training.readings import Sample
 
 NONE_SHARE = 0.27
 NESTED_SHARE = 0.16
@@ -254,8 +254,8 @@ def _usable(value: str, subject: str, sentence: str) -> bool:
     return len(value.split()) <= 7 and sentence.count(value) >= 1
 
 
-def examples(records: Sequence[Record], count: int, rng: random.Random) -> list[Example]:
-    """``count`` training pairs over mined facts, evened out over the patterns; about a quarter say "none"."""
+def examples(records: Sequence[Record], count: int, rng: random.Random) -> list[Sample]:
+    """``count`` samples over mined facts, evened out over the patterns; about a quarter say "none"."""
     every = facts(records)
     by_kind: dict[int, list[Fact]] = defaultdict(list)
     by_subject: dict[str, list[Fact]] = defaultdict(list)
@@ -271,7 +271,7 @@ def examples(records: Sequence[Record], count: int, rng: random.Random) -> list[
               for second in by_subject.get(plain(first.value), ())
               if second.kind >= 0 and plain(second.value) not in (plain(first.subject), plain(first.value))]  # fmt: skip
     rng.shuffle(joined)
-    made: list[Example] = []
+    made: list[Sample] = []
     nested = int(count * NESTED_SHARE)
     for first, second in joined[:nested]:
         made.append(_nested(records, first, second, by_kind, rng))
@@ -299,7 +299,7 @@ def _query(fact: Fact, rng: random.Random) -> str:
 
 def _single(
     records: Sequence[Record], fact: Fact, by_kind: dict[int, list[Fact]], rng: random.Random
-) -> Example | None:
+) -> Sample | None:
     missing = rng.random() < NONE_SHARE
     paragraph = records[fact.record].paragraphs[fact.paragraph]
     contexts: list[Context] = []
@@ -315,12 +315,12 @@ def _single(
     rng.shuffle(contexts)
     if not contexts or stands_in(fact.value, contexts) == missing:
         return None
-    return Example(reader_prompt(_query(fact, rng), contexts), f" {NONE if missing else fact.value}")
+    return Sample(_query(fact, rng), tuple(contexts), NONE if missing else fact.value)
 
 
 def _nested(
     records: Sequence[Record], first: Fact, second: Fact, by_kind: dict[int, list[Fact]], rng: random.Random
-) -> Example:
+) -> Sample:
     """A question of two steps with both passages, or with the second left out."""
     phrase = PATTERNS[first.kind].inside.format(first.subject)
     query = rng.choice(PATTERNS[second.kind].asks).format(phrase)
@@ -334,7 +334,7 @@ def _nested(
     contexts += _others(records, second, by_kind, rng, rng.randint(1, 3))
     rng.shuffle(contexts)
     missing = not stands_in(second.value, contexts) if missing else False
-    return Example(reader_prompt(query, contexts), f" {NONE if missing else second.value}")
+    return Sample(query, tuple(contexts), NONE if missing else second.value)
 
 
 def _others(

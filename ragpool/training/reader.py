@@ -32,7 +32,7 @@ from ragpool.training.data import (
     read_records,
     training_split,
 )
-from ragpool.training.readings import FULL, LOOKUP, Item, examples, is_rare, questions
+from ragpool.training.readings import FULL, LOOKUP, Item, Sample, examples, is_rare, questions
 
 _WORD = re.compile(r"\w+")
 
@@ -61,7 +61,7 @@ def train(
     look-ups, their distractors and which of them are unanswerable anew.
     """
     records = training_split(read_records(files))
-    rounds = [examples(records, random.Random(f"{seed}-{epoch}"), SIZES) for epoch in range(epochs)]
+    rounds = [_pairs(examples(records, random.Random(f"{seed}-{epoch}"), SIZES)) for epoch in range(epochs)]
     first = out / "first"
     trained = lora.train_lora(rounds, first, lora.Recipe(seed=seed, threads=threads), log)
     stages = [out / mix for mix in MIXES]
@@ -102,7 +102,7 @@ def second_stage(
         + statements.examples(made_up, rng)
     )
     rng.shuffle(mixed)
-    parts = [mixed[n::PARTS] for n in range(PARTS)]  # each is saved when it is done
+    parts = [_pairs(mixed[n::PARTS]) for n in range(PARTS)]  # each is saved when it is done
     recipe = lora.Recipe(seed=seed, rate=SECOND_RATE, batch_tokens=SECOND_BATCH, threads=threads)
     return lora.train_lora(parts, out, recipe, log, start=first)
 
@@ -122,9 +122,13 @@ def third_stage(
         + statements.examples(80, rng)
     )
     rng.shuffle(mixed)
-    parts = [mixed[n::PARTS] for n in range(PARTS)]
+    parts = [_pairs(mixed[n::PARTS]) for n in range(PARTS)]
     recipe = lora.Recipe(seed=seed, rate=THIRD_RATE, batch_tokens=SECOND_BATCH, threads=threads)
     return lora.train_lora(parts, out, recipe, log, start=second)
+
+
+def _pairs(samples: Sequence[Sample]) -> list[lora.Example]:
+    return [sample.as_example() for sample in samples]
 
 
 # --- evaluation

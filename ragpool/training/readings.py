@@ -39,6 +39,19 @@ class Item:
     key: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One thing to learn: ``query`` asked of ``contexts``, and what is said, NONE where they do not tell."""
+
+    query: str
+    contexts: tuple[Context, ...]
+    target: str
+
+    def as_example(self) -> Example:
+        """The pair that the reader adapter learns from."""
+        return Example(reader_prompt(self.query, self.contexts), f" {self.target}")
+
+
 def items(record: Record) -> Iterator[Item]:
     """What a record has to teach: its look-ups in order, then the question itself. Only extractive answers."""
     yield from _chain(record) if record.dataset in (HOTPOT, MUSIQUE) else _twowiki(record)
@@ -93,12 +106,23 @@ def example(
 
 def near_misses(record: Record, number: int, query: str, rng: random.Random) -> list[Context]:
     """A paragraph that does not answer ``query``, among others of its record that share words with it."""
-    wanted = content_words(query)
-    others = [i for i in range(len(record.paragraphs)) if i != number]
-    others.sort(key=lambda i: -_overlap(wanted, record.paragraphs[i]) - 0.3 * rng.random())
-    shown = [number, *others[: rng.randint(0, 1)]]
+    paragraph = record.paragraphs[number]
+    own = (paragraph.title, _distilled(paragraph, (), content_words(query), rng))
+    shown = [own, *neighbours(record, (number,), query, rng.randint(0, 1), rng)]
     rng.shuffle(shown)
-    return [(record.paragraphs[i].title, _distilled(record.paragraphs[i], (), wanted, rng)) for i in shown]
+    return shown
+
+
+def neighbours(
+    record: Record, without: Sequence[int], query: str, most: int, rng: random.Random
+) -> list[Context]:
+    """At most ``most`` other paragraphs of a record, distilled, those first that share words with ``query``."""
+    wanted = content_words(query)
+    others = [i for i in range(len(record.paragraphs)) if i not in without]
+    others.sort(key=lambda i: -_overlap(wanted, record.paragraphs[i]) - 0.3 * rng.random())
+    return [
+        (record.paragraphs[i].title, _distilled(record.paragraphs[i], (), wanted, rng)) for i in others[:most]
+    ]
 
 
 def examples(
@@ -106,8 +130,8 @@ def examples(
     rng: random.Random,
     sizes: dict[tuple[str, str], int],
     first: Callable[[Item], bool] = lambda item: True,
-) -> list[Example]:
-    """At most ``sizes[data set, kind]`` training pairs of each sort, about one in five of them unanswerable.
+) -> list[Sample]:
+    """At most ``sizes[data set, kind]`` samples of each sort, about one in five of them unanswerable.
 
     Where a sort has more than that, those that ``first`` holds for are taken before the others.
     """
@@ -115,7 +139,7 @@ def examples(
     for record in records:
         for item in items(record):
             by_sort.setdefault((record.dataset, item.kind), []).append(item)
-    pairs: list[Example] = []
+    samples: list[Sample] = []
     for sort in sorted(by_sort):
         pool = by_sort[sort]
         rng.shuffle(pool)
@@ -125,8 +149,8 @@ def examples(
             made = example(item, rng, missing=missing) or example(item, rng, missing=not missing)
             if made is not None:
                 query, contexts, target = made
-                pairs.append(Example(reader_prompt(query, contexts), f" {target}"))
-    return pairs
+                samples.append(Sample(query, tuple(contexts), target))
+    return samples
 
 
 def questions(

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import random
 
-from ragpool.slots import NONE, Context, reader_prompt
+from ragpool.slots import NONE, Context
 from ragpool.training.grammar import EVENT, FIRM, PERSON, RELATIONS, SHIP, VALUE, WORK, Relation, made_up
-from ragpool.training.lora import Example
+from ragpool.training.readings import Sample
 
 NONE_SHARE = 0.33
 _MONTHS = "January February March April May June July August September October November December".split()
@@ -29,12 +29,12 @@ _SENTENCES = (
 )  # fmt: skip
 
 
-def examples(count: int, rng: random.Random) -> list[Example]:
-    """``count`` training pairs."""
+def examples(count: int, rng: random.Random) -> list[Sample]:
+    """``count`` samples."""
     return [_example(rng) for _ in range(count)]
 
 
-def _example(rng: random.Random) -> Example:
+def _example(rng: random.Random) -> Sample:
     relation = rng.choice(RELATIONS)
     subject = made_up(relation.source, rng)
     missing = rng.random() < NONE_SHARE
@@ -52,7 +52,7 @@ def _example(rng: random.Random) -> Example:
     asked = (
         f"{subject}, {relation.name}?" if rng.random() < 0.75 else rng.choice(relation.asks).format(subject)
     )
-    return Example(reader_prompt(asked, contexts), f" {NONE if missing else value}")
+    return Sample(asked, tuple(contexts), NONE if missing else value)
 
 
 def _namesake(subject: str, rng: random.Random) -> str:

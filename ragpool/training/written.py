@@ -1,8 +1,11 @@
 """Look-ups and questions written by hand, read from the data files in ``ragpool/training/written_data``.
 
-``lookups.tsv`` and ``backward.tsv`` (asked from the other end, and traps): id of a training question, number of a paragraph, start and end of the answer in that paragraph's text
+``lookups.tsv``, ``backward.tsv`` (asked from the other end, and traps) and ``paragraphs.tsv`` (a few each over many
+paragraphs): id of a training question, number of a paragraph, start and end of the answer in that paragraph's text
 (both empty where the paragraph does not say it), the look-up. The file holds none of the data sets' text: a line
-without its paragraph in the given files is passed over. ``plans.txt``: a question, the lines of its plan, an empty line.
+without its paragraph in the given files is passed over. ``chains.tsv``: questions over several paragraphs of one training
+question: its id, the paragraphs, where the answer stands, the question, its plan (or -). ``plans.txt``: a question, the lines of
+its plan, an empty line.
 """
 
 from __future__ import annotations
@@ -14,15 +17,15 @@ from functools import cache
 from importlib.resources import files
 
 from ragpool.plan import parse_plan
-from ragpool.slots import NONE, reader_prompt, subquestion
+from ragpool.slots import NONE, Context, stands_in, subquestion
 from ragpool.training.data import Record
-from ragpool.training.lora import Example
-from ragpool.training.readings import LOOKUP, Item, example, near_misses
+from ragpool.training.readings import LOOKUP, Item, Sample, example, near_misses, neighbours
 from ragpool.types import Question, Triple
 
-LOOKUPS, BACKWARD = "lookups.tsv", "backward.tsv"
+LOOKUPS, BACKWARD, PARAGRAPHS = "lookups.tsv", "backward.tsv", "paragraphs.tsv"
 
 MISSING_SHARE = 0.12  # of the look-ups that have an answer, those shown without it
+CHAIN_MISSING_SHARE = 0.2
 _PASSAGES = 2  # shown for one look-up, at most
 
 
@@ -38,12 +41,48 @@ class Lookup:
 
 @cache
 def lookups(name: str = LOOKUPS) -> tuple[Lookup, ...]:
-    """All look-ups of one of the two files, those over one paragraph together."""
+    """All look-ups of one of the three files, those over one paragraph together."""
     rows = (line.split("\t") for line in _text(name).splitlines())
     return tuple(
         Lookup(record, int(paragraph), (int(start), int(end)) if start else None, query)
         for record, paragraph, start, end, query in rows
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A question over several paragraphs of a training question. ``answer`` stands in paragraph ``key`` at ``span``, or is
+    its title (no span), or is yes or no (no key)."""
+
+    record: str
+    paragraphs: tuple[int, ...]
+    key: int | None
+    span: tuple[int, int] | None
+    said: str
+    question: str
+    plan: str
+
+    def answer(self, record: Record) -> str:
+        """The answer in the words of its paragraph."""
+        if self.key is None:
+            return self.said
+        paragraph = record.paragraphs[self.key]
+        return paragraph.text[slice(*self.span)] if self.span else paragraph.title
+
+
+@cache
+def chains() -> tuple[Chain, ...]:
+    """All questions of ``chains.tsv``."""
+    return tuple(_chain(*line.split("\t")) for line in _text("chains.tsv").splitlines())
+
+
+def _chain(record: str, paragraphs: str, where: str, question: str, plan: str) -> Chain:
+    numbers = tuple(int(n) for n in paragraphs.split(","))
+    if where in ("yes", "no"):
+        return Chain(record, numbers, None, None, where, question, plan)
+    key, _, place = where.partition(":")
+    start, _, end = place.partition(":")
+    return Chain(record, numbers, int(key), (int(start), int(end)) if end else None, "", question, plan)
 
 
 @cache
@@ -58,26 +97,73 @@ def plans() -> tuple[Question, ...]:
     return tuple(found)
 
 
-def examples(records: Sequence[Record], count: int, rng: random.Random, name: str = LOOKUPS) -> list[Example]:
-    """At most ``count`` training pairs, each a look-up over a paragraph of ``records`` among near misses of the same
+def examples(records: Sequence[Record], count: int, rng: random.Random, name: str = LOOKUPS) -> list[Sample]:
+    """At most ``count`` samples, each a look-up over a paragraph of ``records`` among near misses of the same
     question."""
     by_id = {record.id: record for record in records}
     lines = [line for line in lookups(name) if line.record in by_id]
     rng.shuffle(lines)
-    pairs: list[Example] = []
+    samples: list[Sample] = []
     for line in lines:
-        if len(pairs) == count:
+        if len(samples) == count:
             break
         made = _example(line, by_id[line.record], rng)
         if made is not None:
-            pairs.append(made)
-    return pairs
+            samples.append(made)
+    return samples
 
 
-def _example(line: Lookup, record: Record, rng: random.Random) -> Example | None:
+def whole_paragraphs(records: Sequence[Record], rng: random.Random) -> list[Sample]:
+    """The look-ups of ``paragraphs.tsv``: half of them over the whole paragraph, a third of those beside a near miss, the
+    others as ``examples`` shows them."""
+    by_id = {record.id: record for record in records}
+    samples: list[Sample] = []
+    for line in lookups(PARAGRAPHS):
+        record = by_id.get(line.record)
+        if record is None:
+            continue
+        if rng.random() < 0.5:
+            made = _example(line, record, rng)
+            samples += [made] if made is not None else []
+            continue
+        paragraph, asked = record.paragraphs[line.paragraph], _asked(line.query)
+        target = paragraph.text[slice(*line.answer)] if line.answer else NONE
+        contexts: list[Context] = [(paragraph.title, paragraph.text)]
+        if rng.random() < 0.35:
+            beside = neighbours(record, (line.paragraph,), asked, 1, rng)
+            contexts += [c for c in beside if target == NONE or not stands_in(target, [c])]
+        rng.shuffle(contexts)
+        samples.append(Sample(asked, tuple(contexts), target))
+    return samples
+
+
+def chained(records: Sequence[Record], rng: random.Random) -> list[Sample]:
+    """The questions of ``chains.tsv`` over their whole paragraphs, among up to two others; a fifth of them without the
+    paragraph that has the answer."""
+    by_id = {record.id: record for record in records}
+    samples: list[Sample] = []
+    for chain in chains():
+        record = by_id.get(chain.record)
+        if record is None:
+            continue
+        answer = chain.answer(record)
+        missing = len(chain.paragraphs) > 1 and rng.random() < CHAIN_MISSING_SHARE
+        left_out = (chain.paragraphs[-1] if chain.key is None else chain.key) if missing else None
+        contexts: list[Context] = [
+            (record.paragraphs[n].title, record.paragraphs[n].text) for n in chain.paragraphs if n != left_out
+        ]
+        contexts += neighbours(record, chain.paragraphs, chain.question, rng.randint(0, 2), rng)
+        rng.shuffle(contexts)
+        if missing and chain.key is not None and stands_in(answer, contexts):
+            continue
+        samples.append(Sample(chain.question, tuple(contexts), NONE if missing else answer))
+    return samples
+
+
+def _example(line: Lookup, record: Record, rng: random.Random) -> Sample | None:
     asked = _asked(line.query)
     if line.answer is None:
-        return Example(reader_prompt(asked, near_misses(record, line.paragraph, asked, rng)), f" {NONE}")
+        return Sample(asked, tuple(near_misses(record, line.paragraph, asked, rng)), NONE)
     paragraph = record.paragraphs[line.paragraph]
     start, end = line.answer
     at = next(n for n, last in enumerate(_ends(paragraph.sentences)) if start < last)
@@ -90,7 +176,7 @@ def _example(line: Lookup, record: Record, rng: random.Random) -> Example | None
     if made is None:
         return None
     query, contexts, target = made
-    return Example(reader_prompt(query, contexts), f" {target}")
+    return Sample(query, tuple(contexts), target)
 
 
 def _ends(sentences: Sequence[str]) -> Iterator[int]:

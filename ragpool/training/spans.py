@@ -1,0 +1,253 @@
+"""The span reader: the embedded sentence encoder's upper layers, trained to point at the answer or at nothing.
+
+The same samples as the reader adapter's, and the look-ups and questions that only this one was trained on; it costs a
+tenth of the adapter's time a sample. Loss: the log-probability of all the places where the answer stands
+(arXiv 1710.10723, section 4.1, "sum" over occurrences).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ragpool.models.embedder import read_folder
+from ragpool.models.resolve import EMBEDDED, resolve
+from ragpool.models.spans import Encoded, SpanModel, deltas, encode, log_probabilities, shown
+from ragpool.settings import ModelSettings
+from ragpool.slots import NONE
+from ragpool.training import mined, statements, written
+from ragpool.training.cards import SPANS_CARD, write_card
+from ragpool.training.data import TWOWIKI, Record, dev_split, read_records, training_split
+from ragpool.training.reader import OTHER_WORLDS, Row, score
+from ragpool.training.readings import FULL, LOOKUP, Sample, examples, is_rare, questions
+
+if TYPE_CHECKING:
+    import torch
+
+Log = Callable[[str], None]
+Spans = list[tuple[int, int]]
+
+FROZEN = 2  # lower layers that stay as they are
+SIZES = {
+    (TWOWIKI, LOOKUP): 500,
+    (TWOWIKI, FULL): 150,
+    (OTHER_WORLDS, LOOKUP): 1200,
+    (OTHER_WORLDS, FULL): 300,
+}
+LOOKUPS, BACKWARD, MINED, MADE_UP = 5000, 2000, 1500, 300  # of each in an epoch
+EPOCHS = 1.0
+RATE = 2e-4
+BATCH_TOKENS = 3072
+CHECKPOINT = 200  # steps between two
+
+
+def train(files: Sequence[Path], out: Path, *, seed: int = 0, threads: int = 2, log: Log) -> dict[str, Any]:
+    """Train the span reader on the training split of ``files``, measure it on the dev split, write its card.
+
+    An interrupted run goes on from its last checkpoint in ``out``. Returns all figures.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    encoder, tokenizer, base = load_base()
+    before = {name: weight.detach().clone() for name, weight in encoder.named_parameters()}
+    records = training_split(read_records(files))
+    log("drawing samples")
+    epochs = [
+        prepared(samples(records, random.Random(f"{seed}-{epoch}")), tokenizer)
+        for epoch in range(int(-(-EPOCHS // 1)))
+    ]
+    epochs[-1] = epochs[-1][: int(len(epochs[-1]) * (EPOCHS % 1 or 1))]
+    out.mkdir(parents=True, exist_ok=True)
+    head, figures = fit(encoder, epochs, out / "checkpoint.pt", seed=seed, log=log)
+    save(out, deltas(before, dict(encoder.named_parameters())), head, base)
+    (out / "checkpoint.pt").unlink(missing_ok=True)
+    figures["bytes"] = (out / "model.safetensors").stat().st_size
+    log("measuring on the dev split")
+    return write_card(SPANS_CARD, files, out, figures, evaluate(files, out, seed=seed))
+
+
+def load_base() -> tuple[Any, Any, str]:
+    """(encoder, tokenizer, version) of the embedded sentence encoder, in float32."""
+    import torch
+
+    found = resolve(EMBEDDED, ModelSettings(), "embedder")
+    encoder, tokenizer = read_folder(Path(found.location), torch.float32, torch.device("cpu"))
+    return encoder, tokenizer, found.version
+
+
+def samples(records: Sequence[Record], rng: random.Random) -> list[Sample]:
+    """What one epoch shows: every look-up and question written by hand, gold ones, some mined and made up."""
+    made = (
+        examples(records, rng, SIZES, first=is_rare)
+        + written.examples(records, LOOKUPS, rng)
+        + written.examples(records, BACKWARD, rng, written.BACKWARD)
+        + written.whole_paragraphs(records, rng)
+        + written.chained(records, rng)
+        + mined.examples(records, MINED, rng)
+        + statements.examples(MADE_UP, rng)
+    )
+    rng.shuffle(made)
+    return made
+
+
+def prepared(drawn: Sequence[Sample], tokenizer: Any) -> list[tuple[Encoded, Spans]]:
+    """The samples that fit one sequence as tokens, each with the (first, last) tokens of its answer wherever it stands."""
+    ready = []
+    for sample in drawn:
+        encoded = next(encode(tokenizer, sample.query, sample.contexts))
+        answer = [(0, 0)] if sample.target == NONE else places_of(sample.target, sample.contexts, encoded)
+        if answer:
+            ready.append((encoded, answer))
+    return ready
+
+
+def places_of(target: str, contexts: Sequence[tuple[str, str]], encoded: Encoded) -> Spans:
+    """Where ``target`` stands as whole words: (first, last) tokens."""
+    wanted = target.casefold()
+    if wanted in ("yes", "no"):
+        at = 0 if wanted == "yes" else 4
+        return [(n, n) for n, place in enumerate(encoded.places) if place[:2] == (len(contexts), at)]
+    found: Spans = []
+    for number, context in enumerate(contexts):
+        text = shown(context).casefold()
+        start = text.find(wanted)
+        while start >= 0:
+            end = start + len(wanted)
+            covered = [
+                n for n, (c, a, b) in enumerate(encoded.places) if c == number and a < end and b > start
+            ]
+            whole = not (text[start - 1 : start].isalnum() or text[end : end + 1].isalnum())
+            if whole and covered:
+                found.append((covered[0], covered[-1]))
+            start = text.find(wanted, start + 1)
+    return found
+
+
+def fit(
+    encoder: Any, epochs: Sequence[Sequence[tuple[Encoded, Spans]]], checkpoint: Path, *, seed: int, log: Log
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Train ``encoder`` in place; the head's tensors and figures of the run."""
+    import torch
+
+    head = torch.nn.Linear(encoder.config.hidden_size, 2)
+    for part in (encoder.embeddings, *encoder.encoder.layer[:FROZEN]):
+        part.requires_grad_(False)
+    trained = [p for p in (*encoder.parameters(), *head.parameters()) if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.01)
+    rng = random.Random(seed)
+    batches = [(epoch, batch) for epoch in epochs for batch in _batches(epoch, rng)]
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, len(batches)))
+    done, seconds, recent = 0, 0.0, [0.0]
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        if saved["steps"] == len(batches):
+            for weight, value in zip(trained, saved["weights"], strict=True):
+                weight.data.copy_(value)
+            optimiser.load_state_dict(saved["optimiser"])
+            schedule.load_state_dict(saved["schedule"])
+            done, seconds = saved["done"], saved["seconds"]
+            log(f"resumed after step {done}")
+    encoder.train()
+    began = time.monotonic() - seconds
+    for step, (epoch, batch) in enumerate(batches[done:], start=done + 1):
+        loss = _loss(encoder, head, [epoch[n] for n in batch])
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad(set_to_none=True)
+        recent = [*recent[-99:], float(loss)]
+        if step % 20 == 0:
+            log(
+                f"step {step}/{len(batches)} loss {sum(recent) / len(recent):.3f}, {time.monotonic() - began:.0f} s"
+            )
+        if step % CHECKPOINT == 0:
+            state = {
+                "steps": len(batches), "done": step, "seconds": time.monotonic() - began,
+                "weights": [w.detach() for w in trained],
+                "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
+            }  # fmt: skip
+            torch.save(state, checkpoint.with_suffix(".partial"))
+            checkpoint.with_suffix(".partial").replace(checkpoint)
+    encoder.eval()
+    figures = {
+        "recipe": {"seed": seed, "rate": RATE, "batch_tokens": BATCH_TOKENS, "frozen": FROZEN, "epochs": EPOCHS},
+        "examples": [len(epoch) for epoch in epochs],
+        "tokens": [sum(len(encoded.ids) for encoded, _ in epoch) for epoch in epochs],
+        "losses": [round(sum(recent) / len(recent), 4)],
+        "seconds": round(time.monotonic() - began, 1),
+    }  # fmt: skip
+    return {"head.weight": head.weight.detach(), "head.bias": head.bias.detach()}, figures
+
+
+def save(out: Path, tensors: dict[str, torch.Tensor], head: dict[str, torch.Tensor], base: str) -> None:
+    """Write ``model.safetensors`` and ``config.json``."""
+    import hashlib
+
+    from safetensors.torch import save, save_file
+
+    whole = {**tensors, **head}
+    version = hashlib.sha256(save(whole)).hexdigest()[:12]
+    save_file(whole, str(out / "model.safetensors"), metadata={"format": "pt"})
+    config = {"base": base, "version": version}
+    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _batches(epoch: Sequence[tuple[Encoded, Spans]], rng: random.Random) -> list[list[int]]:
+    """Indexes in batches of similar length whose padded size stays under BATCH_TOKENS, in random order."""
+    order = sorted(range(len(epoch)), key=lambda n: len(epoch[n][0].ids) + rng.random() * 10)
+    batches: list[list[int]] = [[]]
+    for n in order:
+        if batches[-1] and (len(batches[-1]) + 1) * len(epoch[n][0].ids) > BATCH_TOKENS:
+            batches.append([])
+        batches[-1].append(n)
+    rng.shuffle(batches)
+    return [batch for batch in batches if batch]
+
+
+def _rate(step: int, total: int) -> float:
+    """Linear warm-up over a fifteenth of the run, then linear decay to a fiftieth of the peak."""
+    warm = max(1, total // 15)
+    return (step + 1) / warm if step < warm else max(0.02, (total - step) / max(1, total - warm))
+
+
+def _loss(encoder: Any, head: Any, batch: Sequence[tuple[Encoded, Spans]]) -> torch.Tensor:
+    import torch
+
+    def padded(rows: Sequence[list[int]]) -> torch.Tensor:
+        return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+
+    hidden = encoder(
+        input_ids=padded([encoded.ids for encoded, _ in batch]),
+        token_type_ids=padded([encoded.types for encoded, _ in batch]),
+        attention_mask=padded([[1] * len(encoded.ids) for encoded, _ in batch]),
+    ).last_hidden_state
+    first, last = log_probabilities(head(hidden), [encoded for encoded, _ in batch])
+    total = torch.zeros(())
+    for row, (_, answer) in enumerate(batch):
+        begins, ends = torch.tensor(answer).T
+        total = total - torch.logsumexp(first[row, begins] + last[row, ends], 0)
+    return total / len(batch)
+
+
+# --- evaluation
+
+
+def evaluate(files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int = 60) -> dict[str, Any]:
+    """Figures on the dev split, by data set and kind, as ``reader.evaluate`` gives them; writes ``calibration.json``."""
+    model = SpanModel.load(folder, ModelSettings())
+    rows = []
+    for item, contexts, target in questions(dev_split(read_records(files)), random.Random(seed), limit):
+        reading = model.read(item.query, contexts)
+        best = reading.values[0]
+        rows.append(Row(item, target, best.text if best.logprob > reading.none else None, best.logprob))
+    figures, calibration = score(rows)
+    text = json.dumps({"slope": calibration.slope, "offset": calibration.offset}) + "\n"
+    (folder / "calibration.json").write_text(text, encoding="utf-8")
+    return figures
