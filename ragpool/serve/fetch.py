@@ -12,7 +12,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import httpcore
 
@@ -89,7 +89,10 @@ def fetch(url: str, limit: int, resolver: Resolve = resolve) -> tuple[bytes, str
     ) as pool:
         here = url
         for _ in range(MAX_REDIRECTS + 1):
-            parts = urlsplit(here)
+            try:
+                parts = urlsplit(here)
+            except ValueError as error:
+                raise LoadError(url[:200], "that is no address; check it") from error
             if (
                 parts.scheme not in ("http", "https")
                 or not parts.hostname
@@ -98,7 +101,7 @@ def fetch(url: str, limit: int, resolver: Resolve = resolve) -> tuple[bytes, str
             ):
                 raise LoadError(url[:200], "only plain http:// and https:// addresses are fetched")
             try:
-                found = _get(pool, here, limit, end)
+                found = _get(pool, in_ascii(here), limit, end)
             except httpcore.ConnectError as error:
                 raise LoadError(url[:200], f"{error}; download it and upload the file") from error
             except (httpcore.TimeoutException, TimeoutError) as error:
@@ -110,6 +113,22 @@ def fetch(url: str, limit: int, resolver: Resolve = resolve) -> tuple[bytes, str
                 continue
             return (*found, here)
     raise LoadError(url[:200], f"redirected more than {MAX_REDIRECTS} times; check the address")
+
+
+def in_ascii(url: str) -> str:
+    """The address as it goes over the wire: international names and paths as people write and copy them, encoded.
+
+    >>> in_ascii("https://müller.example:8080/wiki/Käse?q=ä b#top")
+    'https://xn--mller-kva.example:8080/wiki/K%C3%A4se?q=%C3%A4%20b'
+
+    Raises UnicodeError or ValueError where the host is no name.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host.encode("idna").decode("ascii")
+    netloc = host if parts.port is None else f"{host}:{parts.port}"
+    path, query = (quote(part, safe="/%:@!$&'()*+,;=~?") for part in (parts.path, parts.query))
+    return urlunsplit((parts.scheme, netloc, path, query, ""))
 
 
 def _get(pool: httpcore.ConnectionPool, url: str, limit: int, end: float) -> tuple[bytes, str] | str:

@@ -58,10 +58,8 @@ def _page(browser: Browser, running: Served) -> Iterator[Page]:
     opened.goto(running.url)
     yield opened
     context.close()
-    expected = (
-        "401",
-        "404",
-    )  # a key that is asked for, a run that is deleted: the browser logs these by itself
+    # a key that is asked for, a run that is deleted, a turn that is waited for: the browser logs these by itself
+    expected = ("401", "404", "429")
     assert [line for line in said if not any(code in line for code in expected)] == []
 
 
@@ -114,6 +112,52 @@ def test_a_citation_shows_its_passage_and_opens_its_document(page: Page, shots: 
     expect(page.locator("#document")).to_be_hidden()
 
 
+def test_sources_by_arrow_and_the_last_question_again(page: Page, shared: Served) -> None:
+    shared.chat.words = f"{FOUNDER} [1]. Selwick is the capital of Ardona [2]."
+    ask(page, question("Ardona"))
+    expect(page.locator(".turn-foot")).to_contain_text("passages")
+    sources = page.locator(".sources .source")
+    expect(sources).to_have_count(2)
+    # Estrel's passage is cited for what it does not say
+    expect(page.locator(".passage.used", has_text="Estrel")).to_have_count(0)
+    sources.first.click()
+    expect(page.locator("#document-at")).to_have_text("Source 1 of 2")
+    first = page.locator("#document-title").inner_text()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#document-at")).to_have_text("Source 2 of 2")
+    expect(page.locator("#document-title")).not_to_have_text(first)
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#document-title")).to_have_text(first)
+    page.keyboard.press("Escape")
+    expect(page.locator("#document")).to_be_hidden()
+    page.locator("#question").focus()
+    page.keyboard.press("ArrowUp")
+    expect(page.locator("#question")).to_have_value(question("Ardona"))
+    page.locator("#documents .entry-main").first.focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#documents .entry-main").nth(1)).to_be_focused()
+
+
+def test_what_the_documents_do_not_say_shows_what_came_nearest(page: Page, shots: Path) -> None:
+    ask(page, "Who was the founder of the capital of Nowhere?")
+    expect(page.locator(".turn-foot .chip")).to_have_text("not in the documents")
+    expect(page.locator(".answer.refused")).to_contain_text("The documents do not answer this")
+    near = page.locator(".nearest + .sources .source")
+    expect(near).not_to_have_count(0)
+    page.screenshot(path=shots / "6-refused.png")
+    near.first.click()
+    expect(page.locator("#document-text")).not_to_be_empty()
+
+
+def test_a_server_that_is_not_reached(page: Page, shots: Path) -> None:
+    page.route("**/v1/ask", lambda route: route.fulfill(status=404, body="gone"))
+    ask(page, question("Ardona"))
+    expect(page.locator(".turn .error")).to_have_text("the server answered 404")
+    page.unroute("**/v1/ask")
+    page.get_by_role("button", name="Ask again").click()
+    expect(page.locator(".answer")).to_contain_text(FOUNDER)
+
+
 def test_stop_keeps_what_was_written(page: Page, shared: Served, shots: Path) -> None:
     shared.chat.pause, shared.chat.words = 0.1, " ".join(f"word{n}" for n in range(300))
     ask(page, question("Corvane"))
@@ -164,6 +208,24 @@ def test_upload_and_ask_about_the_upload(page: Page, tmp_path: Path, shots: Path
     expect(page.locator("#documents")).to_contain_text("Ironvale")
     ask(page, question("Ironvale"))
     expect(page.locator(".answer")).to_contain_text("Ines Cole")
+
+
+def test_more_files_than_the_rate_allows_wait_their_turn(
+    browser: Browser, store: Path, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"note{n}.txt" for n in range(14)]
+    for file in files:
+        file.write_text(f"The {file.stem} is a note.")
+    with served(
+        store, rate=60, waiting_documents=2
+    ) as running:  # a burst of 15: less than half of what is asked
+        pages = _page(browser, running)
+        page = next(pages)
+        page.locator("#file").set_input_files(files)
+        for file in files:
+            expect(page.locator("#documents")).to_contain_text(file.stem, timeout=120_000)
+        expect(page.locator(".upload.failed")).to_have_count(0)
+        next(pages, None)
 
 
 def test_keyboard_alone(page: Page) -> None:

@@ -292,6 +292,35 @@ def test_a_name_that_changes_its_mind_is_checked_where_it_is_connected(
     assert site.connected == ["93.184.215.14"]
 
 
+def test_addresses_as_people_write_them_are_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[bytes] = []
+
+    class Wire(httpcore.MockStream):
+        def write(self, buffer: bytes, timeout: float | None = None) -> None:
+            sent.append(buffer)
+
+    page = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\nK\xc3\xa4s"
+    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", lambda *_, **__: Wire([page]))
+    asked: list[str] = []
+
+    def resolver(host: str, port: int) -> list[str]:
+        asked.append(host)
+        return ["93.184.215.14"]
+
+    body, media, _ = fetch.fetch("http://müller.example/wiki/Käse?q=ä b#top", 1000, resolver)
+    assert (body, media, asked) == ("Käs".encode(), "text/plain", ["xn--mller-kva.example"])
+    assert b"".join(sent).startswith(b"GET /wiki/K%C3%A4se?q=%C3%A4%20b HTTP/1.1\r\n")
+    assert b"Host: xn--mller-kva.example\r\n" in b"".join(sent)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://\u0c7d\udc80/", "http://a..b/", "http://[", "http://x:99999/", "http://１２７.0.0.1/"]
+)
+def test_hosts_that_are_no_names(url: str) -> None:
+    with pytest.raises(LoadError):
+        fetch.fetch(url, 1000)
+
+
 def test_a_fetch_of_an_inside_address_through_the_server(shared: Served) -> None:
     with socket.socket() as secret:
         secret.bind(("127.0.0.1", 0))

@@ -25,6 +25,7 @@ export function renderPool(turn, openDocument) {
     turn.question !== turn.asked ? h("p", { class: "standalone" }, "Understood as: ", h("q", {}, turn.question)) : null,
     slots(turn, openDocument),
     earlier(turn, openDocument, open),
+    turn.error && !turn.rounds.length ? h("p", { class: "muted" }, "It ended before anything was found.") : null,
     turn.rounds.map((round) => roundView(turn, round, openDocument, open)),
     turn.stopped
       ? h("p", { class: "stopped" }, h("strong", {}, "Stopped: "), REASONS[turn.stopped] ?? turn.stopped)

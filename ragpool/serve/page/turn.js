@@ -106,9 +106,9 @@ export function doing(turn) {
 export const found = (turn) => [...turn.known, ...turn.rounds.flatMap((r) => r.evidence ?? [])];
 export const admitted = (turn) => found(turn).filter((e) => e.status === "admitted");
 
-/** The passages that closed a look-up or are cited. */
+/** The passages that closed a look-up or are cited, and say what they are cited for. */
 export const used = (turn) => new Set(quotes(turn).map((q) => q.passage_id));
-const quotes = (turn) => [...Object.values(turn.bindings), ...turn.citations];
+const quotes = (turn) => [...Object.values(turn.bindings), ...turn.citations.filter((c) => c.supported)];
 
 /** The sentence of a passage that counts: what closed a look-up or was cited, else the first that bears on the query. */
 export function telling(turn, e) {
