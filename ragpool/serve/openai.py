@@ -70,7 +70,10 @@ class ChatRequest(_Strict):
     """What is honoured. Parameters of OpenAI that would change nothing here are refused, not ignored."""
 
     model: str = Field(
-        description="ragpool-low, ragpool-medium or ragpool-high; with :single one search only"
+        description="ragpool-low, ragpool-medium or ragpool-high; with :single one search only",
+        json_schema_extra={
+            "enum": list(MODELS)
+        },  # for readers of the document; another name is a 404 as OpenAI's
     )
     messages: Annotated[list[Message], Field(min_length=1)]
     stream: bool | None = False
