@@ -13,12 +13,12 @@ from ragpool.generate import ChatGenerator, Generator, SlotGenerator
 from ragpool.index import Index
 from ragpool.models.cached import CachedEmbedder
 from ragpool.pipeline import Steps
-from ragpool.plan import Planner, PromptedPlanner, RulePlanner, TrainedPlanner
+from ragpool.plan import Planner, PromptedPlanner, RulePlanner, TrainedPlanner, adapter_folder
 from ragpool.prompts.delimiter import delimiter_key
 from ragpool.refine import Refiner, TitleIndex
 from ragpool.retrieve import retriever
 from ragpool.settings import Settings
-from ragpool.slots import PromptedReader, SlotReader, TrainedReader
+from ragpool.slots import PairReader, PromptedReader, SlotReader
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -47,7 +47,9 @@ def build(settings: Settings, index: Index, chat: BaseChatModel | None = None) -
         local = _embedded(settings)
         planner = TrainedPlanner(local, settings.own_weights("plan"))
         kv = models.kv_choice(settings.generator.kv, settings.own_weights("heads"))
-        reader = TrainedReader(local, settings.own_weights("reader"), kv)
+        folder = settings.own_weights("spans") or adapter_folder("spans")
+        adapter = settings.own_weights("reader") or adapter_folder("reader")
+        reader = PairReader(models.span_model(folder, settings.models), local, folder, adapter, kv)
         generator = SlotGenerator(distiller, abstain=settings.generator.abstain)
         name, count = local.version, local.count_tokens
     else:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ragpool import prompts
 from ragpool.distil import folded_words
-from ragpool.plan import adapter_folder, reply_usage
+from ragpool.errors import ModelError
+from ragpool.plan import reply_usage
 from ragpool.types import Triple, Usage
 from ragpool.values import parse_date
 
@@ -101,63 +102,102 @@ class SlotReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Log-probability of a completion -> probability that it is right: a logistic curve fitted on the dev split."""
+    """Log-probability -> probability that it is right: a logistic curve fitted on the dev split."""
 
     slope: float = 1.0
     offset: float = 0.0
-
-    @staticmethod
-    def load(file: Path) -> Calibration:
-        """The curve shipped beside an adapter; the plain one where there is no such file."""
-        if not file.is_file():
-            return Calibration(1.0, 0.0)
-        fitted = json.loads(file.read_text(encoding="utf-8"))
-        return Calibration(float(fitted["slope"]), float(fitted["offset"]))
 
     def __call__(self, logprob: float) -> float:
         return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, self.slope * logprob + self.offset))))
 
 
-class TrainedReader:
-    """The embedded model with the reader adapter."""
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """How ``PairReader`` weighs its two readers, fitted on the dev split.
 
-    def __init__(self, model: LocalModel, folder: Path | None = None, kv: KVChoice | None = None) -> None:
-        folder = folder or adapter_folder("reader")
-        self._kv = kv
-        self.name = f"trained@{READ_PROMPT_VERSION}"
+    A candidate's weight is its log-probability by the span model plus ``share`` times that by the adapter; the weights of
+    all candidates, "none" among them, become probabilities, and ``curve`` the confidence of the likeliest.
+    """
+
+    share: float
+    curve: Calibration
+
+    def __call__(self, proposed: Mapping[str, float], heard: Mapping[str, float]) -> dict[str, float]:
+        """The weights of all candidates. What the span model did not propose is less likely to it than all it did."""
+        floor = min(proposed.values()) - 1.0
+        return {text: proposed.get(text, floor) + self.share * logprob for text, logprob in heard.items()}
+
+    @staticmethod
+    def load(file: Path) -> Weighing:
+        """The numbers shipped with the span model. Raises ModelError when they are not there."""
+        try:
+            fitted = json.loads(file.read_text(encoding="utf-8"))
+            curve = Calibration(float(fitted["slope"]), float(fitted["offset"]))
+            return Weighing(float(fitted["share"]), curve)
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(
+                f"{file}: no weighing of readers ({error}); 'ragpool train spans' writes one"
+            ) from error
+
+
+class PairReader:
+    """The span model and the embedded model with the reader adapter, as one reader.
+
+    The span model proposes; the adapter reads the same passages, adds what it would say, and weighs every proposal and
+    "none". The likeliest by both is the value. What one of them misreads the other often does not, so that their
+    agreement tells right values from wrong ones better than the probability of either.
+    """
+
+    def __init__(
+        self, spans: SpanModel, model: LocalModel, folder: Path, adapter: Path, kv: KVChoice | None = None
+    ) -> None:
+        self.name = f"pair@{READ_PROMPT_VERSION}+{spans.version}"
+        self._spans = spans
         self._model = model
-        self._calibration = Calibration.load(folder / "calibration.json")
-        model.load_adapter("reader", folder)
+        self._kv = kv
+        self._weighing = Weighing.load(folder / "weighing.json")
+        model.load_adapter("reader", adapter)
 
     def read(self, query: str, contexts: Sequence[Context]) -> Reading:
         if not contexts:
             return Reading(None, 0.0)
+        proposed, usage = self.proposals(query, contexts)
+        heard, spent = self.heard(query, contexts, list(proposed))
+        weights, usage = self._weighing(proposed, heard), usage + spent
+        best = max(weights, key=lambda text: weights[text])
+        if best == NONE:
+            return Reading(None, 0.0, usage)
+        confidence = self._weighing.curve(weights[best] - log_sum(weights.values()))
+        return verified(best, confidence, contexts, usage)
+
+    def proposals(self, query: str, contexts: Sequence[Context]) -> tuple[dict[str, float], Usage]:
+        """Log-probabilities by the span model of the likeliest values and of "none"; and the cost."""
+        found = self._spans.read(_line(query), [(_line(title), _line(text)) for title, text in contexts])
+        weights = {value.text: value.logprob for value in found.values} | {NONE: found.none}
+        return weights, Usage(llm_calls=1, prompt_tokens=found.tokens)
+
+    def heard(
+        self, query: str, contexts: Sequence[Context], proposed: list[str]
+    ) -> tuple[dict[str, float], Usage]:
+        """Log-probabilities by the adapter, over the proposals, "none" and what it says itself; and the cost."""
         escape = self._model.escape
         prompt = reader_prompt(escape(query), [(escape(title), escape(text)) for title, text in contexts])
-        completion = self._model.complete(
-            prompt, adapter="reader", max_new_tokens=MAX_NEW_TOKENS, kv=self._kv
-        )
-        confidence = self._calibration(completion.logprob)
-        return verified(parse_reading(completion.text), confidence, contexts, completion.usage)
+        reply = self._model.complete(prompt, adapter="reader", max_new_tokens=MAX_NEW_TOKENS, kv=self._kv)
+        own = verified(parse_reading(reply.text), 1.0, contexts, reply.usage).value
+        known = {folded_words(text) for text in proposed}
+        if own is not None and folded_words(own) not in known:
+            proposed = [*proposed, own]
+        end = self._model.tokenizer.eos_token
+        scores = self._model.score(prompt, [f" {text}{end}" for text in proposed], adapter="reader")
+        total = log_sum(scores)
+        return {text: score - total for text, score in zip(proposed, scores, strict=True)}, reply.usage
 
 
-class SpanReader:
-    """The span model: points at the value, or at nothing, in a tenth of the time of a generated reply."""
-
-    def __init__(self, model: SpanModel, folder: Path | None = None) -> None:
-        self.name = f"spans@{model.version}"
-        self._model = model
-        self._calibration = Calibration.load((folder or adapter_folder("spans")) / "calibration.json")
-
-    def read(self, query: str, contexts: Sequence[Context]) -> Reading:
-        if not contexts:
-            return Reading(None, 0.0)
-        found = self._model.read(_line(query), [(_line(title), _line(text)) for title, text in contexts])
-        usage = Usage(llm_calls=1, prompt_tokens=found.tokens)
-        best = found.values[0] if found.values else None
-        if best is None or best.logprob <= found.none:
-            return Reading(None, 0.0, usage)
-        return verified(best.text, self._calibration(best.logprob), contexts, usage)
+def log_sum(logs: Iterable[float]) -> float:
+    """log(sum(exp(x)))."""
+    values = list(logs)
+    top = max(values)
+    return top + math.log(sum(math.exp(value - top) for value in values))
 
 
 class PromptedReader:

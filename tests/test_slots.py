@@ -7,9 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.language_models import FakeListChatModel
 
+from ragpool.errors import ModelError
+from ragpool.models import LocalModel
+from ragpool.models.spans import SpanModel
+from ragpool.plan import adapter_folder
+from ragpool.settings import ModelSettings
 from ragpool.slots import (
     Calibration,
+    PairReader,
     PromptedReader,
+    Weighing,
     parse_reading,
     reader_prompt,
     stands_in,
@@ -82,14 +89,50 @@ def test_nothing_is_asked_about_nothing() -> None:
     assert reading.usage.llm_calls == 0
 
 
-def test_calibration_is_a_rising_curve(tmp_path: Path) -> None:
-    file = tmp_path / "calibration.json"
-    assert Calibration.load(file) == Calibration(1.0, 0.0)
-    file.write_text('{"slope": 3.0, "offset": 2.0}')
-    curve = Calibration.load(file)
+def test_the_curve_of_confidence_rises() -> None:
+    curve = Calibration(3.0, 2.0)
     values = [curve(x) for x in (-1e9, -2.0, -0.5, 0.0)]
     assert values == sorted(values)
     assert 0.0 <= values[0] < values[-1] < 1.0
+
+
+def test_a_weighing_that_is_not_there_is_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="ragpool train spans"):
+        Weighing.load(tmp_path / "weighing.json")
+    (tmp_path / "weighing.json").write_text('{"share": 2.0}')
+    with pytest.raises(ModelError, match="ragpool train spans"):
+        Weighing.load(tmp_path / "weighing.json")
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcd"), st.floats(-20, 0), min_size=1),
+    st.dictionaries(st.sampled_from("abcdef"), st.floats(-20, 0), min_size=1),
+    st.floats(0.1, 3),
+)
+def test_what_was_not_proposed_weighs_less_to_the_span_model_than_all_that_was(
+    proposed: dict[str, float], heard: dict[str, float], share: float
+) -> None:
+    weights = Weighing(share, Calibration())(proposed, heard)
+    assert set(weights) == set(heard)
+    for text, weight in weights.items():
+        own = weight - share * heard[text]
+        if text in proposed:
+            assert own == pytest.approx(proposed[text])
+        else:
+            assert own < min(proposed.values())
+
+
+@pytest.mark.model
+def test_two_readers_agree_on_a_value_or_on_none(local_model: LocalModel) -> None:
+    folder = adapter_folder("spans")
+    spans = SpanModel.load(folder, ModelSettings())
+    pair = PairReader(spans, local_model, folder, adapter_folder("reader"))
+    told = pair.read("Lothair II, mother?", CONTEXTS)
+    assert told.value == "Ermengarde of Tours"
+    assert told.usage.llm_calls == 2
+    assert told.confidence > 0.5
+    assert pair.read("Tours, mayor?", CONTEXTS[1:]).value is None
+    assert pair.read("Tours, mayor?", []).usage.llm_calls == 0
 
 
 def test_a_date_in_another_order_becomes_the_one_that_stands_there() -> None:

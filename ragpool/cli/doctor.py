@@ -99,7 +99,7 @@ def _models(settings: Settings) -> Iterator[Check]:
 
 def _weights() -> Iterator[Check]:
     folder = resources.files("ragpool.weights")
-    for name in ("plan", "reader", "judge"):
+    for name in ("plan", "spans", "reader", "judge"):
         files = (
             [f for f in folder.joinpath(name).iterdir() if f.name.endswith(".safetensors")]
             if folder.joinpath(name).is_dir()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from ragpool.models.chat import LocalChat
+    from ragpool.models.spans import SpanModel
     from ragpool.settings import KVSettings, ModelSettings
 
 __all__ = [
@@ -44,13 +45,15 @@ __all__ = [
     "load_embedder",
     "local_model",
     "resolve",
+    "span_model",
     "unload",
     "with_kv",
 ]
 
 logger = logging.getLogger(__name__)
 
-_T = TypeVar("_T", LocalModel, Embedder)
+_T = TypeVar("_T")
+_N = TypeVar("_N", str, "Path")
 _loaded: dict[tuple[object, ...], Any] = {}
 _lock = threading.Lock()
 
@@ -113,17 +116,24 @@ def load_embedder(settings: ModelSettings) -> Embedder:
     return _once(Embedder.load, settings.embedder, settings)
 
 
+def span_model(folder: Path, settings: ModelSettings) -> SpanModel:
+    """The span reader of ``folder``, the same object for every caller. Raises ModelError when it cannot be read."""
+    from ragpool.models.spans import SpanModel
+
+    return _once(SpanModel.load, folder, settings)
+
+
 def unload() -> None:
     """Let go of every model that was loaded here; memory is free once nobody else holds one. The next use loads again."""
     with _lock:
         _loaded.clear()
 
 
-def _once(load: Callable[[str, ModelSettings], _T], name: str, settings: ModelSettings) -> _T:
+def _once(load: Callable[[_N, ModelSettings], _T], name: _N, settings: ModelSettings) -> _T:
     key = (load, name, settings.device, settings.dtype, settings.cache)
     with _lock:
         if key not in _loaded:
-            model = _loaded[key] = load(name, settings)
-            logger.info("loaded %s on %s", model.version, settings.device)
+            _loaded[key] = load(name, settings)
+            logger.info("loaded %s on %s", name, settings.device)
         loaded: _T = _loaded[key]
         return loaded

@@ -1,8 +1,7 @@
-"""The reader adapter: look-ups and whole questions with distilled contexts, training, evaluation, calibration."""
+"""The reader adapter: look-ups and whole questions with distilled contexts, training, evaluation."""
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import re
@@ -135,7 +134,7 @@ def _pairs(samples: Sequence[Sample]) -> list[lora.Example]:
 
 
 def evaluate(files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int = 60) -> dict[str, Any]:
-    """Figures of the adapter on the dev split, by data set and kind; writes ``calibration.json`` beside it.
+    """Figures of the adapter on the dev split, by data set and kind.
 
     At most ``limit`` items of each sort are asked, twice where possible: with their gold passages among
     distractors, and with the answer left out. ``auroc`` says how well the log-probability tells right answers
@@ -149,10 +148,7 @@ def evaluate(files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int =
     for (item, contexts, target), completion in zip(asked, written, strict=True):
         reading = verified(parse_reading(completion.text), 1.0, contexts, completion.usage)
         rows.append(Row(item, target, reading.value, completion.logprob))
-    figures, calibration = score(rows)
-    text = json.dumps({"slope": calibration.slope, "offset": calibration.offset}) + "\n"
-    (folder / "calibration.json").write_text(text, encoding="utf-8")
-    return figures
+    return score(rows)[0]
 
 
 @dataclass(frozen=True, slots=True)

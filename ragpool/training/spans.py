@@ -10,20 +10,23 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ragpool.models import local_model
 from ragpool.models.embedder import read_folder
 from ragpool.models.resolve import EMBEDDED, resolve
 from ragpool.models.spans import Encoded, SpanModel, deltas, encode, log_probabilities, shown
+from ragpool.plan import adapter_folder
 from ragpool.settings import ModelSettings
-from ragpool.slots import NONE
+from ragpool.slots import NONE, Calibration, PairReader, Weighing, log_sum
 from ragpool.training import mined, statements, written
 from ragpool.training.cards import SPANS_CARD, write_card
 from ragpool.training.data import TWOWIKI, Record, dev_split, read_records, training_split
 from ragpool.training.reader import OTHER_WORLDS, Row, score
-from ragpool.training.readings import FULL, LOOKUP, Sample, examples, is_rare, questions
+from ragpool.training.readings import FULL, LOOKUP, Item, Sample, examples, is_rare, questions
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +46,7 @@ EPOCHS = 1.0
 RATE = 2e-4
 BATCH_TOKENS = 3072
 CHECKPOINT = 200  # steps between two
+SHARES = (0.5, 1.0, 1.5, 2.0)
 
 
 def train(files: Sequence[Path], out: Path, *, seed: int = 0, threads: int = 2, log: Log) -> dict[str, Any]:
@@ -143,7 +147,8 @@ def fit(
     rng = random.Random(seed)
     batches = [(epoch, batch) for epoch in epochs for batch in _batches(epoch, rng)]
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, len(batches)))
-    done, seconds, recent = 0, 0.0, [0.0]
+    done, seconds = 0, 0.0
+    recent: list[float] = []
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         if saved["steps"] == len(batches):
@@ -162,7 +167,7 @@ def fit(
         optimiser.step()
         schedule.step()
         optimiser.zero_grad(set_to_none=True)
-        recent = [*recent[-99:], float(loss)]
+        recent = [*recent[-99:], loss.item()]
         if step % 20 == 0:
             log(
                 f"step {step}/{len(batches)} loss {sum(recent) / len(recent):.3f}, {time.monotonic() - began:.0f} s"
@@ -180,7 +185,7 @@ def fit(
         "recipe": {"seed": seed, "rate": RATE, "batch_tokens": BATCH_TOKENS, "frozen": FROZEN, "epochs": EPOCHS},
         "examples": [len(epoch) for epoch in epochs],
         "tokens": [sum(len(encoded.ids) for encoded, _ in epoch) for epoch in epochs],
-        "losses": [round(sum(recent) / len(recent), 4)],
+        "losses": [round(sum(recent) / max(1, len(recent)), 4)],
         "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
     return {"head.weight": head.weight.detach(), "head.bias": head.bias.detach()}, figures
@@ -239,15 +244,60 @@ def _loss(encoder: Any, head: Any, batch: Sequence[tuple[Encoded, Spans]]) -> to
 # --- evaluation
 
 
-def evaluate(files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int = 60) -> dict[str, Any]:
-    """Figures on the dev split, by data set and kind, as ``reader.evaluate`` gives them; writes ``calibration.json``."""
+def evaluate(files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int = 30) -> dict[str, Any]:
+    """Figures on the dev split by data set and kind, as ``reader.evaluate`` gives them: of the span model alone, and of it
+    and the reader adapter together, as they are used. Writes ``weighing.json``, fitted on the same questions.
+
+    The adapter is the one in ``reader`` beside ``folder``, else the shipped one.
+    """
+    beside = folder.parent / "reader"
     model = SpanModel.load(folder, ModelSettings())
-    rows = []
-    for item, contexts, target in questions(dev_split(read_records(files)), random.Random(seed), limit):
-        reading = model.read(item.query, contexts)
-        best = reading.values[0]
-        rows.append(Row(item, target, best.text if best.logprob > reading.none else None, best.logprob))
-    figures, calibration = score(rows)
-    text = json.dumps({"slope": calibration.slope, "offset": calibration.offset}) + "\n"
-    (folder / "calibration.json").write_text(text, encoding="utf-8")
-    return figures
+    local = local_model(ModelSettings())
+    assert local is not None  # the embedded model is always local
+    _write_weighing(folder, Weighing(1.0, Calibration()))
+    pair = PairReader(model, local, folder, beside if beside.is_dir() else adapter_folder("reader"))
+    asked = questions(dev_split(read_records(files)), random.Random(seed), limit)
+    readings = []
+    for item, contexts, target in asked:
+        proposed, _ = pair.proposals(item.query, contexts)
+        heard, _ = pair.heard(item.query, contexts, list(proposed))
+        readings.append(_Both(item, target, proposed, heard))
+    by_share = {}
+    for share in SHARES:
+        weighing = Weighing(share, Calibration())
+        by_share[share] = [_row(r, weighing(r.proposed, r.heard)) for r in readings]
+    share = max(SHARES, key=lambda share: sum(row.f1 for row in by_share[share]))
+    figures, curve = score(by_share[share])
+    _write_weighing(folder, Weighing(share, curve))
+    return {
+        "spans alone": score([_row(r, r.proposed) for r in readings])[0],
+        "adapter alone": score([_row(r, r.heard) for r in readings])[0],
+        "both": figures,
+        "share": share,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Both:
+    """What both readers make of a question."""
+
+    item: Item
+    target: str
+    proposed: Mapping[str, float]
+    heard: Mapping[str, float]
+
+
+def _row(both: _Both, weights: Mapping[str, float]) -> Row:
+    best = max(weights, key=lambda text: weights[text])
+    logprob = weights[best] - log_sum(weights.values())
+    return Row(both.item, both.target, None if best == NONE else best, logprob)
+
+
+def _write_weighing(folder: Path, weighing: Weighing) -> None:
+    curve = weighing.curve
+    written_down = {
+        "share": weighing.share,
+        "slope": curve.slope,
+        "offset": curve.offset,
+    }
+    (folder / "weighing.json").write_text(json.dumps(written_down) + "\n", encoding="utf-8")

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ragpool.errors import ModelError
+from ragpool.models.spans import MAX_TOKENS, SpanModel, add_deltas, deltas, encode, shown, spans
+from ragpool.plan import adapter_folder
+from ragpool.settings import ModelSettings
+from ragpool.training import spans as training
+from ragpool.training.data import Paragraph, Record
+from ragpool.training.readings import Sample
+
+MOTHER = (
+    "Lothair II",
+    "Lothair II was the son of Emperor Lothair I and Ermengarde of Tours. He was married to Teutberga.",
+)
+TOURS = ("Tours", "Tours is a city on the Loire in western France.")
+
+
+@pytest.fixture(scope="session")
+def model() -> SpanModel:
+    return SpanModel.load(adapter_folder("spans"), ModelSettings())
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> object:
+    return training.load_base()[1]
+
+
+# --- sequences
+
+
+@settings(max_examples=60)
+@given(
+    st.text(max_size=40),
+    st.lists(st.tuples(st.text(max_size=15), st.text(max_size=300)), max_size=4),
+    st.integers(1, 8),
+)
+def test_every_word_of_every_passage_is_read(
+    tokenizer: object, query: str, contexts: list[tuple[str, str]], times: int
+) -> None:
+    contexts = [(title, text * times) for title, text in contexts]
+    read: dict[int, set[int]] = {n: set() for n in range(len(contexts))}
+    for encoded in encode(tokenizer, query, contexts):
+        assert len(encoded.ids) <= MAX_TOKENS
+        for number, start, end in encoded.places:
+            if 0 <= number < len(contexts):
+                read[number].update(range(start, end))
+    for number, context in enumerate(contexts):
+        missed = {c for n, c in enumerate(shown(context)) if n not in read[number]}
+        assert not any(c.isascii() and c.isalnum() for c in missed)
+
+
+def test_a_span_is_whole_words_of_one_passage(tokenizer: object) -> None:
+    contexts = [("Zuckmayerhaus", "Antidisestablishment"), ("B", "c d")]
+    (encoded,) = encode(tokenizer, "what?", contexts)
+    texts = set()
+    for begin, end in spans(encoded).nonzero().tolist():
+        number, start, _ = encoded.places[begin]
+        source = shown(contexts[number]) if number < 2 else "yes no"
+        texts.add(source[start : encoded.places[end][2]])
+    assert {"yes", "no", "Zuckmayerhaus", "Antidisestablishment", "c d", "B: c"} <= texts
+    assert not any("Anti" in t and not t.endswith("Antidisestablishment") for t in texts)
+
+
+# --- weights
+
+
+def test_differences_are_kept_to_a_127th_of_a_rows_largest() -> None:
+    before = {"a": torch.randn(5, 7), "b": torch.randn(7), "same": torch.ones(3)}
+    after = {"a": before["a"] + torch.randn(5, 7) * 0.1, "b": before["b"] + 1, "same": before["same"]}
+    made = deltas(before, after)
+    assert set(made) == {"a", "a.scale", "b", "b.scale"}
+    module = torch.nn.ParameterDict({k: v.clone() for k, v in before.items()})
+    add_deltas(module, made)
+    for name, wanted in after.items():
+        change = (wanted - before[name]).abs().amax(-1, keepdim=True)
+        assert ((module[name] - wanted).abs() <= change / 127 + 1e-6).all()
+
+
+def test_weights_of_another_encoder_are_refused(tmp_path: Path) -> None:
+    encoder, _, _ = training.load_base()
+    weights = dict(encoder.named_parameters())
+    head = {"head.weight": torch.zeros(2, 384), "head.bias": torch.zeros(2)}
+    training.save(tmp_path, deltas(weights, weights), head, "other@0")
+    with pytest.raises(ModelError, match="trained on other@0"):
+        SpanModel.load(tmp_path, ModelSettings())
+
+
+@pytest.mark.parametrize("broken", ["missing", "not json", "not weights"])
+def test_what_is_no_span_reader_is_refused_with_the_command_that_makes_one(
+    tmp_path: Path, broken: str
+) -> None:
+    if broken != "missing":
+        (tmp_path / "config.json").write_text(
+            "{" if broken == "not json" else '{"base": "x", "version": "1"}'
+        )
+        (tmp_path / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="ragpool train spans"):
+        SpanModel.load(tmp_path, ModelSettings())
+
+
+# --- reading with the shipped weights
+
+
+def test_it_points_at_the_value_or_at_nothing(model: SpanModel) -> None:
+    assert model.read("Lothair II, spouse?", [MOTHER, TOURS]).values[0].text == "Teutberga"
+    assert model.read("Tours, river?", [MOTHER, TOURS]).values[0].text == "Loire"
+    untold = model.read("Lothair II, place of burial?", [MOTHER, TOURS])
+    assert untold.none > untold.values[0].logprob
+    assert model.read("Lothair II, mother?", []).values[0].text in (
+        "yes",
+        "no",
+    )  # nothing else is there to say
+
+
+def test_a_long_reading_takes_several_sequences(model: SpanModel) -> None:
+    filler = [(f"Village {n}", "It lies among fields. " * 12) for n in range(12)]
+    reading = model.read("Lothair II, spouse?", [*filler, MOTHER])
+    assert reading.tokens > MAX_TOKENS
+    assert reading.values[0].text == "Teutberga"
+
+
+def test_probabilities_are_shared_out_over_spans_and_none(model: SpanModel) -> None:
+    reading = model.read("Tours, river?", [TOURS], most=40)
+    shares = torch.tensor([v.logprob for v in reading.values] + [reading.none]).exp()
+    assert 0.5 < float(shares.sum()) <= 1.0 + 1e-4  # the rest is of pairs that are no spans
+    assert [v.logprob for v in reading.values] == sorted((v.logprob for v in reading.values), reverse=True)
+
+
+# --- training
+
+
+def test_a_few_steps_teach_what_they_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "BATCH_TOKENS", 200)
+    monkeypatch.setattr(training, "RATE", 1e-3)
+    encoder, tokenizer, base = training.load_base()
+    before = {name: weight.detach().clone() for name, weight in encoder.named_parameters()}
+    shown_often = [
+        Sample("Tours, river?", (TOURS,), "Loire"),
+        Sample("Lothair II, spouse?", (MOTHER,), "Teutberga"),
+        Sample("Tours, mayor?", (TOURS,), "none"),
+    ] * 8
+    epoch = training.prepared(shown_often, tokenizer)
+    head, figures = training.fit(encoder, [epoch], tmp_path / "checkpoint.pt", seed=0, log=lambda line: None)
+    assert figures["examples"] == [24]
+    training.save(tmp_path, deltas(before, dict(encoder.named_parameters())), head, base)
+    taught = SpanModel.load(tmp_path, ModelSettings())
+    assert taught.read("Tours, river?", [TOURS]).values[0].text == "Loire"
+    assert taught.read("Lothair II, spouse?", [MOTHER]).values[0].text == "Teutberga"
+
+
+def test_an_answer_is_marked_wherever_it_stands_as_whole_words(tokenizer: object) -> None:
+    contexts = (("Loire", "The Loire, the Loiret and the loire."),)
+    ((encoded, answer),) = training.prepared([Sample("river?", contexts, "Loire")], tokenizer)
+    texts = [shown(contexts[0])[encoded.places[a][1] : encoded.places[b][2]] for a, b in answer]
+    assert texts == ["Loire", "Loire", "loire"]
+    assert training.prepared([Sample("river?", contexts, "Rhine")], tokenizer) == []
+
+
+def test_samples_depend_on_the_seed_alone() -> None:
+    import random
+
+    record = Record("x", "hotpotqa", "Where?", ("Tours",), "", (Paragraph("Tours", (TOURS[1],), (0,)),))
+    first = training.samples([record], random.Random(1))
+    assert first == training.samples([record], random.Random(1))
