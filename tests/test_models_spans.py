@@ -110,13 +110,9 @@ def test_what_is_no_span_reader_is_refused_with_the_command_that_makes_one(
 
 def test_it_points_at_the_value_or_at_nothing(model: SpanModel) -> None:
     assert model.read("Lothair II, spouse?", [MOTHER, TOURS]).values[0].text == "Teutberga"
-    assert model.read("Tours, river?", [MOTHER, TOURS]).values[0].text == "Loire"
     untold = model.read("Lothair II, place of burial?", [MOTHER, TOURS])
     assert untold.none > untold.values[0].logprob
-    assert model.read("Lothair II, mother?", []).values[0].text in (
-        "yes",
-        "no",
-    )  # nothing else is there to say
+    assert model.read("Lothair II, mother?", []).values == ()
 
 
 def test_a_long_reading_takes_several_sequences(model: SpanModel) -> None:
@@ -139,16 +135,17 @@ def test_probabilities_are_shared_out_over_spans_and_none(model: SpanModel) -> N
 def test_a_few_steps_teach_what_they_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "BATCH_TOKENS", 200)
     monkeypatch.setattr(training, "RATE", 1e-3)
+    torch.manual_seed(0)
     encoder, tokenizer, base = training.load_base()
     before = {name: weight.detach().clone() for name, weight in encoder.named_parameters()}
     shown_often = [
         Sample("Tours, river?", (TOURS,), "Loire"),
         Sample("Lothair II, spouse?", (MOTHER,), "Teutberga"),
         Sample("Tours, mayor?", (TOURS,), "none"),
-    ] * 8
+    ] * 24
     epoch = training.prepared(shown_often, tokenizer)
     head, figures = training.fit(encoder, [epoch], tmp_path / "checkpoint.pt", seed=0, log=lambda line: None)
-    assert figures["examples"] == [24]
+    assert figures["examples"] == [72]
     training.save(tmp_path, deltas(before, dict(encoder.named_parameters())), head, base)
     taught = SpanModel.load(tmp_path, ModelSettings())
     assert taught.read("Tours, river?", [TOURS]).values[0].text == "Loire"

@@ -118,8 +118,15 @@ def train_lora(
     weights = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=recipe.rate, weight_decay=0.0)
     encoded = [[_encode(tokenizer, example) for example in examples] for examples in epochs]
-    batches = [_batches(pairs, recipe, epoch) for epoch, pairs in enumerate(encoded)]
-    total = sum(map(len, batches))
+    drawn = [
+        batches(
+            [len(prompt) + len(target) for prompt, target in pairs],
+            recipe.batch_tokens,
+            random.Random(f"{recipe.seed}-{epoch}"),
+        )
+        for epoch, pairs in enumerate(encoded)
+    ]
+    total = sum(map(len, drawn))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, total))
     fingerprint = {**asdict(recipe), "examples": [len(examples) for examples in epochs]}
     out.mkdir(parents=True, exist_ok=True)
@@ -138,7 +145,7 @@ def train_lora(
     trunk = Trunk(llama, recipe.frozen, keep=_repeats(encoded))
     for epoch in range(first, len(epochs)):
         began, running, done = time.monotonic(), 0.0, 0
-        for number, batch in enumerate(batches[epoch], start=1):
+        for number, batch in enumerate(drawn[epoch], start=1):
             pairs = [encoded[epoch][i] for i in batch]
             loss = _loss(llama, trunk, pairs)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -151,9 +158,9 @@ def train_lora(
             if number % 10 == 0:
                 speed = f"{done / (time.monotonic() - began):.0f} tok/s"
                 log(
-                    f"epoch {epoch + 1} step {number}/{len(batches[epoch])} loss {running / number:.4f} {speed}"
+                    f"epoch {epoch + 1} step {number}/{len(drawn[epoch])} loss {running / number:.4f} {speed}"
                 )
-        losses.append(running / max(1, len(batches[epoch])))
+        losses.append(running / max(1, len(drawn[epoch])))
         seconds += time.monotonic() - began
         log(f"epoch {epoch + 1} done, loss {losses[-1]:.4f}, {seconds:.0f} s")
         state = {
@@ -213,18 +220,17 @@ def _encode(tokenizer: Any, example: Example) -> Pair:
     )
 
 
-def _batches(encoded: Sequence[Pair], recipe: Recipe, epoch: int) -> list[list[int]]:
-    """Indexes in batches of similar length whose padded size stays under the budget, in random order."""
-    rng = random.Random(f"{recipe.seed}-{epoch}")
-    lengths = [len(prompt) + len(target) for prompt, target in encoded]
-    order = sorted(range(len(encoded)), key=lambda i: lengths[i] + rng.random() * 8)
-    batches: list[list[int]] = [[]]
+def batches(lengths: Sequence[int], budget: int, rng: random.Random, jitter: int = 8) -> list[list[int]]:
+    """Indexes in batches of similar length (give or take ``jitter``) whose padded size stays under ``budget``, in random
+    order."""
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i] + rng.random() * jitter)
+    made: list[list[int]] = [[]]
     for i in order:
-        if batches[-1] and (len(batches[-1]) + 1) * lengths[i] > recipe.batch_tokens:
-            batches.append([])
-        batches[-1].append(i)
-    rng.shuffle(batches)
-    return [batch for batch in batches if batch]
+        if made[-1] and (len(made[-1]) + 1) * lengths[i] > budget:
+            made.append([])
+        made[-1].append(i)
+    rng.shuffle(made)
+    return [batch for batch in made if batch]
 
 
 def _rate(step: int, total: int) -> float:

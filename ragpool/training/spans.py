@@ -22,7 +22,7 @@ from ragpool.models.spans import Encoded, SpanModel, deltas, encode, log_probabi
 from ragpool.plan import adapter_folder
 from ragpool.settings import ModelSettings
 from ragpool.slots import NONE, Calibration, PairReader, Weighing, log_sum
-from ragpool.training import mined, statements, written
+from ragpool.training import lora, mined, statements, written
 from ragpool.training.cards import SPANS_CARD, write_card
 from ragpool.training.data import TWOWIKI, Record, dev_split, read_records, training_split
 from ragpool.training.reader import OTHER_WORLDS, Row, score
@@ -145,7 +145,11 @@ def fit(
     trained = [p for p in (*encoder.parameters(), *head.parameters()) if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.01)
     rng = random.Random(seed)
-    batches = [(epoch, batch) for epoch in epochs for batch in _batches(epoch, rng)]
+    batches = [
+        (epoch, batch)
+        for epoch in epochs
+        for batch in lora.batches([len(encoded.ids) for encoded, _ in epoch], BATCH_TOKENS, rng, jitter=10)
+    ]
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, len(batches)))
     done, seconds = 0, 0.0
     recent: list[float] = []
@@ -202,18 +206,6 @@ def save(out: Path, tensors: dict[str, torch.Tensor], head: dict[str, torch.Tens
     save_file(whole, str(out / "model.safetensors"), metadata={"format": "pt"})
     config = {"base": base, "version": version}
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-def _batches(epoch: Sequence[tuple[Encoded, Spans]], rng: random.Random) -> list[list[int]]:
-    """Indexes in batches of similar length whose padded size stays under BATCH_TOKENS, in random order."""
-    order = sorted(range(len(epoch)), key=lambda n: len(epoch[n][0].ids) + rng.random() * 10)
-    batches: list[list[int]] = [[]]
-    for n in order:
-        if batches[-1] and (len(batches[-1]) + 1) * len(epoch[n][0].ids) > BATCH_TOKENS:
-            batches.append([])
-        batches[-1].append(n)
-    rng.shuffle(batches)
-    return [batch for batch in batches if batch]
 
 
 def _rate(step: int, total: int) -> float:
