@@ -115,17 +115,22 @@ class Calibration:
 class Weighing:
     """How ``PairReader`` weighs its two readers, fitted on the dev split.
 
-    A candidate's weight is its log-probability by the span model plus ``share`` times that by the adapter; the weights of
-    all candidates, "none" among them, become probabilities, and ``curve`` the confidence of the likeliest.
+    A candidate's weight is its log-probability by the span model plus ``share`` times that by the adapter; "none" loses
+    ``doubt``, since both were trained on more passages that do not tell than the loop asks about. The weights of all
+    candidates become probabilities, and ``curve`` the confidence of the likeliest.
     """
 
     share: float
+    doubt: float
     curve: Calibration
 
     def __call__(self, proposed: Mapping[str, float], heard: Mapping[str, float]) -> dict[str, float]:
         """The weights of all candidates. What the span model did not propose is less likely to it than all it did."""
         floor = min(proposed.values()) - 1.0
-        return {text: proposed.get(text, floor) + self.share * logprob for text, logprob in heard.items()}
+        weights = {text: proposed.get(text, floor) + self.share * logprob for text, logprob in heard.items()}
+        if NONE in weights:
+            weights[NONE] -= self.doubt
+        return weights
 
     @staticmethod
     def load(file: Path) -> Weighing:
@@ -133,7 +138,7 @@ class Weighing:
         try:
             fitted = json.loads(file.read_text(encoding="utf-8"))
             curve = Calibration(float(fitted["slope"]), float(fitted["offset"]))
-            return Weighing(float(fitted["share"]), curve)
+            return Weighing(float(fitted["share"]), float(fitted["doubt"]), curve)
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(
                 f"{file}: no weighing of readers ({error}); 'ragpool train spans' writes one"

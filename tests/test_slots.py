@@ -108,11 +108,12 @@ def test_a_weighing_that_is_not_there_is_refused_with_the_command_that_makes_one
     st.dictionaries(st.sampled_from("abcd"), st.floats(-20, 0), min_size=1),
     st.dictionaries(st.sampled_from("abcdef"), st.floats(-20, 0), min_size=1),
     st.floats(0.1, 3),
+    st.floats(0, 4),
 )
 def test_what_was_not_proposed_weighs_less_to_the_span_model_than_all_that_was(
-    proposed: dict[str, float], heard: dict[str, float], share: float
+    proposed: dict[str, float], heard: dict[str, float], share: float, doubt: float
 ) -> None:
-    weights = Weighing(share, Calibration())(proposed, heard)
+    weights = Weighing(share, doubt, Calibration())(proposed, heard)
     assert set(weights) == set(heard)
     for text, weight in weights.items():
         own = weight - share * heard[text]
@@ -120,6 +121,12 @@ def test_what_was_not_proposed_weighs_less_to_the_span_model_than_all_that_was(
             assert own == pytest.approx(proposed[text])
         else:
             assert own < min(proposed.values())
+
+
+def test_none_loses_the_doubt_and_nothing_else_does() -> None:
+    heard = {"Tours": -1.0, "none": -0.5}
+    plain, doubting = (Weighing(1.0, doubt, Calibration())(heard, heard) for doubt in (0.0, 1.5))
+    assert doubting == {"Tours": plain["Tours"], "none": plain["none"] - 1.5}
 
 
 @pytest.mark.model

@@ -25,7 +25,7 @@ from ragpool.slots import NONE, Calibration, PairReader, Weighing, log_sum
 from ragpool.training import lora, mined, statements, written
 from ragpool.training.cards import SPANS_CARD, write_card
 from ragpool.training.data import TWOWIKI, Record, dev_split, read_records, training_split
-from ragpool.training.reader import OTHER_WORLDS, Row, score
+from ragpool.training.reader import OTHER_WORLDS, Row, fit_calibration, score
 from ragpool.training.readings import FULL, LOOKUP, Item, Sample, examples, is_rare, questions
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ RATE = 2e-4
 BATCH_TOKENS = 3072
 CHECKPOINT = 200  # steps between two
 SHARES = (0.5, 1.0, 1.5, 2.0)
+DOUBTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
+TOLD = 0.75  # the share of look-ups, as the loop asks them, that the passages tell; of those measured here it is half
 
 
 def train(files: Sequence[Path], out: Path, *, seed: int = 0, threads: int = 2, log: Log) -> dict[str, Any]:
@@ -246,7 +248,7 @@ def evaluate(files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int =
     model = SpanModel.load(folder, ModelSettings())
     local = local_model(ModelSettings())
     assert local is not None  # the embedded model is always local
-    _write_weighing(folder, Weighing(1.0, Calibration()))
+    _write_weighing(folder, Weighing(1.0, 0.0, Calibration()))
     pair = PairReader(model, local, folder, beside if beside.is_dir() else adapter_folder("reader"))
     asked = questions(dev_split(read_records(files)), random.Random(seed), limit)
     readings = []
@@ -254,19 +256,42 @@ def evaluate(files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int =
         proposed, _ = pair.proposals(item.query, contexts)
         heard, _ = pair.heard(item.query, contexts, list(proposed))
         readings.append(_Both(item, target, proposed, heard))
-    by_share = {}
-    for share in SHARES:
-        weighing = Weighing(share, Calibration())
-        by_share[share] = [_row(r, weighing(r.proposed, r.heard)) for r in readings]
-    share = max(SHARES, key=lambda share: sum(row.f1 for row in by_share[share]))
-    figures, curve = score(by_share[share])
-    _write_weighing(folder, Weighing(share, curve))
+    weighing, figures = fit_weighing(readings)
+    _write_weighing(folder, weighing)
     return {
         "spans alone": score([_row(r, r.proposed) for r in readings])[0],
         "adapter alone": score([_row(r, r.heard) for r in readings])[0],
         "both": figures,
-        "share": share,
+        "weighing": {"share": weighing.share, "doubt": weighing.doubt},
     }
+
+
+def fit_weighing(readings: Sequence[_Both]) -> tuple[Weighing, dict[str, Any]]:
+    """The weighing that is right most often about look-ups of which TOLD are told, and the figures with it."""
+    lookups = [r for r in readings if r.item.kind == LOOKUP]
+    plain = Calibration()
+    best = max(
+        (Weighing(share, doubt, plain) for share in SHARES for doubt in DOUBTS),
+        key=lambda w: _worth([_row(r, w(r.proposed, r.heard)) for r in lookups]),
+    )
+    rows = [_row(r, best(r.proposed, r.heard)) for r in readings]
+    told = [row.target != NONE for row in rows]
+    rarer = (1 - TOLD) / TOLD * sum(told) / max(1, len(told) - sum(told))
+    valued = [
+        (row.logprob, known and row.f1 >= 0.5, 1.0 if known else rarer)
+        for row, known in zip(rows, told, strict=True)
+        if row.value is not None
+    ]
+    curve = fit_calibration([(x, ok) for x, ok, _ in valued], [w for _, _, w in valued])
+    return Weighing(best.share, best.doubt, curve), score(rows)[0]
+
+
+def _worth(rows: Sequence[Row]) -> float:
+    """Mean F1 where TOLD of the look-ups are told; each sort of data counts the same."""
+    groups: dict[tuple[str, bool], list[float]] = {}
+    for row in rows:
+        groups.setdefault((row.item.record.dataset, row.target == NONE), []).append(row.f1)
+    return sum((1 - TOLD if none else TOLD) * sum(f1) / len(f1) for (_, none), f1 in groups.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +314,7 @@ def _write_weighing(folder: Path, weighing: Weighing) -> None:
     curve = weighing.curve
     written_down = {
         "share": weighing.share,
+        "doubt": weighing.doubt,
         "slope": curve.slope,
         "offset": curve.offset,
     }
