@@ -1,6 +1,6 @@
 """What each method of KV-cache compression keeps of a context, against the full cache.
 
-    python benchmarks/kv.py [FILE ...] [--contexts N] [--rows FILE] [--plots DIR] [--quick] [--json FILE]
+    python benchmarks/kv.py [FILE ...] [--contexts N] [--only NAMES] [--rows FILE] [--plots DIR] [--quick] [--json FILE]
 
 FILE: data sets in the HotpotQA, 2WikiMultihopQA or MuSiQue format; only questions of the training split are used, with
 paragraphs of other questions added up to 2,200, 4,000 and 6,000 tokens (of ten contexts seven, two and one); files take
@@ -8,8 +8,7 @@ turns, each from its end (methods were tuned on what comes first). Every third c
 once; every method works on a copy of that cache. kept: the share of the context's gain in log-likelihood of the gold
 answer that survives, summed over contexts; KL: of the next-token distributions over the gold answer, full cache against
 compressed, in nats a token, mean. All times are CPU seconds of one thread. ``--rows`` keeps each finished context in a
-file and goes on from there; ``--again OLD`` takes from the rows of an earlier file what is not ragpool's own method, and
-measures that one anew. ``--quick`` (under 50 s on a free core) uses a few made-up texts. The last line is one JSON object.
+file and goes on from there; ``--only critic-rag,snapkv`` measures these methods alone. ``--quick`` (under 50 s on a free core) uses a few made-up texts. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -157,28 +156,22 @@ class Trial:
         return row | {"seconds": seconds, "bytes": nbytes(cache)}
 
 
-def measured_again(local: LocalModel, record: Record, row: dict[str, Any]) -> dict[str, Any]:
-    """An earlier row with ragpool's own method measured anew. Its times belong to the prefill beside them."""
-    trial = Trial(local, record, heavy=False)
-    own = {"critic-rag": {str(ratio): trial.evict(METHODS["critic-rag"](), ratio) for ratio in RATIOS}}
-    own["critic-rag int8"] = {"0.75": trial.evict(METHODS["critic-rag"](), 0.75, int8=True)}
-    for cell in (cell for cells in own.values() for cell in cells.values()):
-        cell["prefill"] = trial.prefill
-    return row | {"methods": row["methods"] | own}
-
-
-def measure(local: LocalModel, record: Record, ratios: Sequence[float], *, heavy: bool) -> dict[str, Any]:
-    """Every method at every ratio on one context."""
+def measure(
+    local: LocalModel, record: Record, ratios: Sequence[float], *, heavy: bool, only: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Every method, or ``only`` some, at every ratio on one context."""
     trial = Trial(local, record, heavy=heavy)
+    wanted = only or (*METHODS, "reprefill", "critic-rag int8")
     methods: dict[str, dict[str, dict[str, float]]] = {}
     for name, make in METHODS.items():
         selector = make()
-        if getattr(selector, "needs", "") == "all" and not heavy:
+        if name not in wanted or (getattr(selector, "needs", "") == "all" and not heavy):
             continue
         methods[name] = {str(ratio): trial.evict(selector, ratio) for ratio in ratios}
-    # half of the prompt read again would save nothing
-    methods["reprefill"] = {str(ratio): trial.reprefill(ratio) for ratio in ratios if ratio > 0.5}
-    methods["critic-rag int8"] = {"0.75": trial.evict(METHODS["critic-rag"](), 0.75, int8=True)}
+    if "reprefill" in wanted:  # half of the prompt read again would save nothing
+        methods["reprefill"] = {str(ratio): trial.reprefill(ratio) for ratio in ratios if ratio > 0.5}
+    if "critic-rag int8" in wanted:
+        methods["critic-rag int8"] = {"0.75": trial.evict(METHODS["critic-rag"](), 0.75, int8=True)}
     return {
         "id": record.id,
         "kind": record.dataset,
@@ -321,7 +314,7 @@ def main() -> None:
         "--heavy", type=int, default=6, help="contexts on which h2o and expected are run (slow)"
     )
     parser.add_argument("--rows", type=Path)
-    parser.add_argument("--again", type=Path)
+    parser.add_argument("--only", default="", help="names of methods, separated by commas")
     parser.add_argument("--plots", type=Path)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
@@ -333,21 +326,16 @@ def main() -> None:
         records = [needle(depth, 700, seed=depth) for depth in (2, 7)]
     else:
         records = benchmark_records(options.files, options.contexts)
+    only = [name.strip() for name in options.only.split(",") if name.strip()]
     rows: list[dict[str, Any]] = []
     if options.rows is not None and options.rows.exists():
         rows = [json.loads(line) for line in options.rows.read_text(encoding="utf-8").splitlines()]
     done = {row["id"] for row in rows}
-    earlier: dict[str, dict[str, Any]] = {}
-    if options.again is not None:
-        lines = options.again.read_text(encoding="utf-8").splitlines()
-        earlier = {row["id"]: row for row in map(json.loads, lines)}
     for number, record in enumerate(records):
         if record.id in done:
             continue
-        if record.id in earlier:
-            row = measured_again(local, record, earlier[record.id])
-        else:
-            row = measure(local, record, RATIOS, heavy=number < options.heavy and not options.quick)
+        heavy = number < options.heavy and not options.quick and not only
+        row = measure(local, record, RATIOS, heavy=heavy, only=only)
         rows.append(row)
         if options.rows is not None:
             with options.rows.open("a", encoding="utf-8") as file:
@@ -360,7 +348,7 @@ def main() -> None:
     if options.plots is not None:
         plot(table, options.plots)
     lengths = [row["tokens"] for row in rows]
-    ours = table["critic-rag"]
+    ours = table.get("critic-rag")
     result = {
         "contexts": len(rows),
         "tokens": [min(lengths), int(median(lengths)), max(lengths)],
@@ -370,6 +358,7 @@ def main() -> None:
         "marks": {
             str(r): ours[str(r)]["kept"] >= kept and ours[str(r)]["kl"] <= kl
             for r, (kept, kl) in MARKS.items()
+            if ours is not None
         },
     }
     if options.json is not None:

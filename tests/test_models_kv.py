@@ -11,6 +11,7 @@ import tiny
 from langchain_core.messages import AIMessageChunk
 
 from ragpool.cli.common import settings_from
+from ragpool.cli.render import plan_lines
 from ragpool.errors import ModelError, SettingsError
 from ragpool.kvcache import METHOD_NAMES, EvictedCache, KVChoice, PromptLayout, compressed
 from ragpool.kvcache.decoding import thinned
@@ -142,6 +143,20 @@ def test_adapters_are_in_use_while_the_prompt_is_read(model: LocalModel, tmp_pat
         model.complete(PROMPT, max_new_tokens=12, adapter=name, kv=HALF).text for name in (None, "one", None)
     )
     assert plain == again != adapted
+
+
+def test_a_plan_is_shown_with_the_kept_sentences_highlighted(model: LocalModel) -> None:
+    plan = model.complete(PROMPT, max_new_tokens=1, kv=KVChoice("critic-rag", 0.25, start=0)).plan
+    assert plan is not None
+    head, *lines = plan_lines(plan)
+
+    assert f"critic-rag: {plan.kept} of {plan.length} positions kept" in head
+    assert [" ".join(s.text.split()) in line for s, line in zip(plan.sentences, lines, strict=True)] == [
+        True
+    ] * 6
+    assert ["black on green" in line for line in lines] == [s.whole for s in plan.sentences]
+    assert 0 < sum(s.whole for s in plan.sentences) < 6
+    assert "stayed whole" in next(iter(plan_lines(None)))
 
 
 def test_a_wrong_choice_is_an_error_of_one_line() -> None:

@@ -28,11 +28,23 @@ _FUNCTION = frozenset(
     she that the their them they this to was were what when where which who whom whose why will with answer""".split()
 )
 
+_WRITTEN = re.compile(r"\w[\w'’-]*")
+_LINKING = frozenset(
+    """about after all also any before between both but can could during each first he her him his its it's may me more
+    most much no not only other our over out same so some such than then there these those through under until up us very
+    we while would you your""".split()
+)
+
 
 def words(text: str) -> list[str]:
     """Lower-case words that carry meaning, plural s off."""
     found = (w for w in _WORD.findall(text.lower()) if w not in _FUNCTION)
     return [w[:-1] if len(w) > 3 and w.endswith("s") and not w.endswith("ss") else w for w in found]
+
+
+def telling(text: str) -> list[tuple[int, int]]:
+    """Where the words stand that could be part of an answer: all but pronouns, prepositions and the like."""
+    return [m.span() for m in _WRITTEN.finditer(text) if m[0].lower() not in _FUNCTION | _LINKING]
 
 
 def bm25(query: Sequence[str], texts: Sequence[Sequence[str]]) -> list[float]:

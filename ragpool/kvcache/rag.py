@@ -2,9 +2,11 @@
 
 A passage's sentences belong together with its title: a sentence whose subject is named in the title only is of no use
 without it. So the budget goes, in this order, to what is no part of a passage (instructions, question), to the best
-whole sentences with their titles and markers, and to single positions, wherever they stand.
+whole sentences with their titles and markers, to the telling words of the next ones, and to single positions, wherever
+they stand. A question of two hops has its answer in a sentence that shares no word with it, often the fifth or tenth best:
+too far down to be kept whole at a quarter of the cache, but its names fit.
 
-Sentences are chosen once and kept in every layer and head: what one layer kept of a name the next would miss. Single
+Sentences and words are chosen once and kept in every layer and head: what one layer kept of a name the next would miss. Single
 positions are each head's own, by what it looks at while likely answers are written (answers.py), mixed with what the
 question looks at. Without those answers (a model with sliding windows) they are those of the retrieval heads, the same
 everywhere: chosen for each head by the question's attention they lost half of what the context told.
@@ -23,7 +25,7 @@ from torch.nn import functional
 from ragpool.kvcache.answers import candidates, looked_at
 from ragpool.kvcache.heads import HeadTable, middle, position_attention, sentence_attention
 from ragpool.kvcache.layout import Kind, PromptLayout
-from ragpool.kvcache.lexical import lexical
+from ragpool.kvcache.lexical import lexical, telling
 from ragpool.kvcache.selectors import Importance
 from ragpool.kvcache.signals import Signals
 
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _LARGE = 1e3  # above every share of attention
-# share of the room that whole sentences get: where the room is at least _AMPLE of the prompt, and where it is less
-_AMPLE, _WHOLE, _WHOLE_TIGHT = 0.35, 0.5, 0.35
+# shares of the room for whole sentences and for words of further ones: where it is less than _AMPLE of the prompt, and more
+_AMPLE, _TIGHT_SHARES, _AMPLE_SHARES = 0.35, (0.3, 0.35), (0.2, 0.7)
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,10 @@ class CriticRag:
         fixed = _outside(layout, signals.length)
         room = max(keep - int(fixed.sum()), 0)
         ample = room >= _AMPLE * signals.length
-        whole, kept = _sentences_within(
-            layout, scores, fixed, int((_WHOLE if ample else _WHOLE_TIGHT) * room)
-        )
+        for_sentences, for_words = _AMPLE_SHARES if ample else _TIGHT_SHARES
+        whole, kept = _sentences_within(layout, scores, fixed, int(for_sentences * room), room)
+        left = keep - int(kept.sum())
+        kept = _words_within(layout, scores, kept, min(int(for_words * room), left))
         layers = []
         for scored in self._positions(layout, signals, heads, ample):
             scored[:, kept] += _LARGE
@@ -122,21 +125,56 @@ def _outside(layout: PromptLayout, length: int) -> torch.Tensor:
 
 
 def _sentences_within(
-    layout: PromptLayout, scores: Sequence[float], kept: torch.Tensor, room: int
+    layout: PromptLayout, scores: Sequence[float], kept: torch.Tensor, room: int, most: int
 ) -> tuple[list[int], torch.Tensor]:
-    """The best sentences that fit into ``room`` positions, each with its title and marker; and the new mask."""
+    """The best sentences that fit into ``room`` positions, each with its title and marker; and the new mask.
+
+    The very best one may take ``most`` positions.
+    """
     kept = kept.clone()
     frames: dict[int | None, list[tuple[int, int]]] = {}
     for piece, span in zip(layout.pieces, layout.spans, strict=True):
         if piece.kind is not Kind.SENTENCE and piece.passage is not None:
             frames.setdefault(piece.passage, []).append(span)
     chosen: list[int] = []
-    for _, index in sorted(zip(scores, layout.sentences, strict=True), key=lambda pair: (-pair[0], pair[1])):
+    ranked = sorted(zip(scores, layout.sentences, strict=True), key=lambda pair: (-pair[0], pair[1]))
+    for rank, (_, index) in enumerate(ranked):
         spans = [layout.spans[index], *frames.get(layout.pieces[index].passage, [])]
         cost = sum(int((~kept[start:end]).sum()) for start, end in spans)
-        if cost <= room:
+        if cost <= room or (rank == 0 and cost <= most):
             room -= cost
             chosen.append(index)
             for start, end in spans:
                 kept[start:end] = True
     return chosen, kept
+
+
+def _words_within(
+    layout: PromptLayout, scores: Sequence[float], kept: torch.Tensor, room: int
+) -> torch.Tensor:
+    """``kept`` and the telling words of the best sentences that fit into ``room`` more positions."""
+    kept = kept.clone()
+    for _, index in sorted(zip(scores, layout.sentences, strict=True), key=lambda pair: (-pair[0], pair[1])):
+        wanted = [at for at in _telling_tokens(layout, index) if not kept[at]]
+        if len(wanted) <= room:
+            room -= len(wanted)
+            kept[wanted] = True
+    return kept
+
+
+def _telling_tokens(layout: PromptLayout, index: int) -> list[int]:
+    """The tokens of a sentence that have a part of a telling word; all of them where their places are not known."""
+    start, end = layout.spans[index]
+    if not layout.starts:
+        return list(range(start, end))
+    begin, text = layout.piece_starts[index], layout.pieces[index].text
+    bounds = [layout.starts[at] - begin for at in range(start, end)] + [len(text)]
+    spans = iter(telling(text))
+    found, span = [], next(spans, None)
+    for at in range(start, end):
+        first, last = bounds[at - start], bounds[at - start + 1]
+        while span is not None and span[1] <= first:
+            span = next(spans, None)
+        if span is not None and span[0] < last:
+            found.append(at)
+    return found

@@ -27,7 +27,7 @@ from ragpool.kvcache.compress import latest_prefix, read
 from ragpool.kvcache.criteria import Criteria, key_gradients
 from ragpool.kvcache.evicted import cropped
 from ragpool.kvcache.heads import middle, position_attention, sentence_attention
-from ragpool.kvcache.lexical import bm25, lexical, words
+from ragpool.kvcache.lexical import bm25, lexical, telling, words
 from ragpool.kvcache.rag import CriticRag
 from ragpool.kvcache.selectors import H2O, Expected, Importance, KNorm, SnapKV, Streaming, Tova
 
@@ -219,6 +219,37 @@ def test_critic_rag_keeps_whole_sentences_with_their_titles(ratio: float) -> Non
         assert (sentence.share >= 0.999) or not sentence.whole
     assert ">>" in plan.text()
     assert plan.summary()["sentences"] == 6
+
+
+def test_critic_rag_keeps_the_telling_words_of_further_sentences_in_every_head() -> None:
+    """What a second hop needs stands too far down to be kept whole; its names need not."""
+    made, prompt = model(), layout()
+    _, signals = signals_of(made, prompt, "window")
+    plan = Critic(CriticRag(), Budget(ratio=0.4)).plan(prompt, signals)
+
+    kept = []
+    for sentence, index in sorted(
+        zip(plan.sentences, prompt.sentences, strict=True), key=lambda p: -p[0].score
+    ):
+        start, _ = prompt.spans[index]
+        wanted = torch.tensor(
+            [start + n for a, b in telling(sentence.text) for n in range(a, b)]
+        )  # a token a character
+        kept.append(all(torch.isin(wanted, row).all() for layer in plan.indices for row in layer[0]))
+    assert kept == sorted(kept, reverse=True)
+    assert sum(s.whole for s in plan.sentences) < sum(kept) < len(kept)
+
+
+def test_telling_words_are_those_an_answer_could_have() -> None:
+    text = "She was born in Quell, at 24 O'Neil's land-grant university."
+    assert [text[a:b] for a, b in telling(text)] == [
+        "born",
+        "Quell",
+        "24",
+        "O'Neil's",
+        "land-grant",
+        "university",
+    ]
 
 
 def test_critic_rag_gives_up_titles_when_there_is_no_room_for_them() -> None:
