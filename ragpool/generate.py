@@ -28,7 +28,7 @@ from ragpool.types import (
     Triple,
     Usage,
 )
-from ragpool.values import compare, in_the_form_asked, same, supports
+from ragpool.values import compare, in_the_form_asked, same, share_told, supports
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 NOT_FOUND = "NOT FOUND"
 UNVERIFIED = "[unverified]"
 _MARKER = re.compile(r"\[(\d{1,3})\]")
+_NAMES_TOLD = 0.75  # of a question's names and numbers: people misspell some, and "Which" of a name is none
 
 Written = tuple[Draft, Usage]
 Found = tuple[str, list[tuple[str, str, str]]]
@@ -66,7 +67,8 @@ class SlotGenerator:
 
     Comparisons are made in code over the values of the final slots, and both sources are cited. ``minimum`` is the
     confidence that the reader's answer needs: at .5 its calibrated curve says that it is as likely right as wrong.
-    Without ``abstain`` a reading that is less sure, or that the checks refuse, is given as a partial answer.
+    Where the plan led nowhere, the answer of a single search is given as a partial one, so that a bad plan is not worse
+    than none. Without ``abstain`` a reading that is less sure, or that the checks refuse, is given as a partial answer.
     """
 
     name = "slots@1"
@@ -87,6 +89,8 @@ class SlotGenerator:
         usage, status = Usage(), AnswerStatus.ANSWERED
         if found is None:
             found, usage = self._from_reader(question, context, judgement.bindings, read)
+        if found is None and _plan_is_no_good(question, judgement.bindings):
+            found, status = self._as_one_search(question, context, read), AnswerStatus.PARTIAL
         if found is None and not self._abstain:
             found, status = self._guess(question, context, read), AnswerStatus.PARTIAL
         if found is None:
@@ -132,6 +136,19 @@ class SlotGenerator:
         sources = [(b.value, b.passage_id, b.quote) for b in bindings]
         return (answer, [*sources, *located]), reading.usage
 
+    def _as_one_search(self, question: Question, context: Sequence[Evidence], read: Read) -> Found | None:
+        """What a single search would have answered, where the names of the question, but for a slip, stand in what it found."""
+        shown = [e for e in context if e.round == 0][: self._passages]
+        told = " ".join(f"{e.title} {e.text}" for e in shown)
+        if not shown or share_told(told, question.text) < _NAMES_TOLD:
+            return None
+        reading = read(question.text, _contexts(shown))
+        if reading.value is None or reading.confidence < self._minimum:
+            return None
+        answer = in_the_form_asked(question.text, reading.value)
+        located = _locate(reading.value, question, shown, self._distiller.rank(question.text, shown), None)
+        return (answer, located) if answer is not None and located else None
+
     def _guess(self, question: Question, context: Sequence[Evidence], read: Read) -> Found | None:
         """What the reader says of the whole context, unchecked. The pool remembers that it was asked before."""
         shown = list(context[: self._passages])
@@ -145,6 +162,13 @@ class SlotGenerator:
 
 def _contexts(shown: Sequence[Evidence]) -> list[tuple[str, str]]:
     return [(e.title, " ".join(e.sentences)) for e in shown]
+
+
+def _plan_is_no_good(question: Question, bindings: Sequence[Binding]) -> bool:
+    """Whether the plan led nowhere at all: no look-up could be read, or all were and what they gave is no answer."""
+    bound = {b.slot for b in bindings}
+    finals = final_slots(question)
+    return bool(question.triples) and (not bound or all(slot in bound for slot in finals))
 
 
 def final_slots(question: Question) -> tuple[str, ...]:

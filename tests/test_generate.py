@@ -65,6 +65,27 @@ class TestSlots:
         assert "".join(pieces) == draft.text
         assert all(c.supported for c in draft.citations)
 
+    def test_where_the_plan_led_nowhere_a_single_searchs_answer_is_a_partial_one(
+        self, distiller: Distiller
+    ) -> None:
+        plan = parse_plan(
+            "Alda Brenn | age | ?1\n?1 | date of death | ?2", "Where was the mother of Alda Brenn born?"
+        )
+        assert plan is not None
+        _, draft, _ = written(SlotGenerator(distiller), plan, (), Reading("Port Ennis", 0.8))
+        assert (draft.answer, draft.status) == ("Port Ennis", AnswerStatus.PARTIAL)
+        assert "Cora Vell" in [c.document_id for c in draft.citations]
+        _, draft, _ = written(SlotGenerator(distiller), plan, (), Reading("Port Ennis", 0.3))
+        assert draft.status is AnswerStatus.INSUFFICIENT
+
+    def test_a_question_about_nobody_here_is_not_answered_so(self, distiller: Distiller) -> None:
+        plan = parse_plan(
+            "Bo Reed | age | ?1\n?1 | date of death | ?2", "Where was the mother of Bo Reed born?"
+        )
+        assert plan is not None
+        _, draft, _ = written(SlotGenerator(distiller), plan, (), Reading("Port Ennis", 0.8))
+        assert draft.status is AnswerStatus.INSUFFICIENT
+
     def test_an_open_chain_is_read_from_the_context(self, distiller: Distiller) -> None:
         _, draft, _ = written(SlotGenerator(distiller), PLAN, BINDINGS[:1], Reading("Port Ennis", 0.8))
         assert draft.answer == "Port Ennis"
