@@ -153,13 +153,14 @@ def _words_within(
     layout: PromptLayout, scores: Sequence[float], kept: torch.Tensor, room: int
 ) -> torch.Tensor:
     """``kept`` and the telling words of the best sentences that fit into ``room`` more positions."""
-    kept = kept.clone()
+    held = kept.tolist()  # asked token by token
     for _, index in sorted(zip(scores, layout.sentences, strict=True), key=lambda pair: (-pair[0], pair[1])):
-        wanted = [at for at in _telling_tokens(layout, index) if not kept[at]]
+        wanted = [at for at in _telling_tokens(layout, index) if not held[at]]
         if len(wanted) <= room:
             room -= len(wanted)
-            kept[wanted] = True
-    return kept
+            for at in wanted:
+                held[at] = True
+    return torch.tensor(held, dtype=torch.bool)
 
 
 def _telling_tokens(layout: PromptLayout, index: int) -> list[int]:
