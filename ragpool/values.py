@@ -39,6 +39,10 @@ _ASKS_NUMBER = re.compile(
     r"\b(?:number of|how (?:many|long|tall|high|deep|large|far)|population|length|height|elevation|depth)\b",
     re.IGNORECASE,
 )
+_ASKS_EXTENT = re.compile(
+    r"\b(?:length|height|elevation|depth|how (?:long|tall|high|deep|far))\b", re.IGNORECASE
+)
+_WEIGHT = re.compile(r"\b(?:tons?|tonnes?|kilograms?|kg|pounds?|lbs?|grams?)\b", re.IGNORECASE)
 _ASKS_NAME = re.compile(
     r"\b(?:who|whom|mother|father|spouse|wife|husband|child|sibling|director|author|writer|composer|performer|founder|architect|designer"
     r"|builder|maker|inventor|captain|teacher|student|employer|publisher|producer|owner|mayor|capital|place of \w+|birthplace"
@@ -104,6 +108,8 @@ def fits(relation: str, value: str) -> bool:
         return bool(_NUMERAL.search(value))
     if _ASKS_NUMBER.search(relation):  # a full date is no number
         date = parse_date(value)
+        if _ASKS_EXTENT.search(relation) and _WEIGHT.search(value):
+            return False
         return bool(_NUMERAL.search(value)) and not (date and date[1])
     if _BODY.search(value.strip()) and (_ASKS_PERSON.search(relation) or _ASKS_BIRTHPLACE.search(relation)):
         return False

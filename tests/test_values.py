@@ -133,6 +133,9 @@ class TestSupport:
         ("spouse", "Rebecca Hall", True),
         ("educated at", "Irvunde Hall", True),
         ("teacher", "Livanda Hastender", True),
+        ("length", "547 tons", False),
+        ("how long", "41.5 metres", True),
+        ("how heavy", "547 tons", True),
     ],
 )
 def test_a_value_is_of_the_kind_that_the_relation_asks_for(relation: str, value: str, right: bool) -> None:
