@@ -48,9 +48,21 @@ def reader(files: Files, out: Out, seed: Seed = 0, as_json: Json = False) -> Non
 
 
 @app.command("spans")
-def spans(files: Files, out: Out, seed: Seed = 0, as_json: Json = False) -> None:
-    """The small model that points at the answer in the evidence. About an hour on two cores; goes on after a kill."""
-    _train("spans", files, out, seed, as_json)
+def spans(
+    files: Files,
+    out: Out,
+    seed: Seed = 0,
+    epochs: Annotated[
+        float | None, typer.Option("--epochs", help="Passes over the data, about an hour each.")
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="The folder of a span reader to go on from.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The small model that points at the answer in the evidence. An hour a pass on two cores; goes on after a kill."""
+    options = {"start": start} | ({} if epochs is None else {"epochs": epochs})
+    _train("spans", files, out, seed, as_json, **options)
 
 
 @app.command("heads")

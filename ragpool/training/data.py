@@ -46,7 +46,7 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Record:
     """One benchmark question with all that is gold about it. ``dataset`` is one of the three names above, or the one
-    that a file in 2WikiMultihopQA's format gives itself."""
+    that a file in 2WikiMultihopQA's format gives itself. ``plan`` holds the lines of a plan written by hand."""
 
     id: str
     dataset: str
@@ -55,6 +55,7 @@ class Record:
     type: str
     paragraphs: tuple[Paragraph, ...]
     steps: tuple[Step, ...] = ()
+    plan: str = ""
 
     @property
     def supporting(self) -> tuple[Paragraph, ...]:

@@ -35,7 +35,9 @@ _ASKS = re.compile(r"^(?:in|on|at|of|to|from|for)?\s*(?:what|which|who|whom|whos
 
 def gold_plan(record: Record) -> Question | None:
     """The plan a record's gold labels amount to; None when they cannot be put in the question's words."""
-    if record.dataset == HOTPOT:
+    if record.plan:
+        text = record.plan.splitlines()
+    elif record.dataset == HOTPOT:
         text = _hotpot(record)
     elif record.dataset == MUSIQUE:
         text = _musique(record)

@@ -17,6 +17,7 @@ from ragpool.feedback.passages import Vector
 from ragpool.feedback.rules import RulesJudge
 from ragpool.feedback.trained import Network
 from ragpool.models.cached import CachedEmbedder, TextEmbedder
+from ragpool.training import written
 from ragpool.training.data import Record, dev_split, read_records, training_split
 from ragpool.training.judge_card import judge_card
 from ragpool.training.metrics import figures
@@ -114,7 +115,8 @@ def train(
 def training_table(records: Sequence[Record], embedder: CachedEmbedder, *, seed: int, log: Log) -> Table:
     """Pools of the training questions; distractors come from training questions only."""
     pools: list[Pool] = []
-    for dataset, own in _by_dataset(training_split(records)).items():
+    benchmark = training_split(records)
+    for dataset, own in _by_dataset([*benchmark, *written.records(benchmark)]).items():
         log(f"{dataset}: {len(own)} training questions")
         rounds = max(1, TRAIN_POOLS // len(own))
         rounds = min(rounds, 8)
@@ -172,9 +174,10 @@ def fit_trees(table: Table, seed: int) -> Callable[[Vector], Vector]:
 
 
 def folds_of(pools: Sequence[Pool]) -> npt.NDArray[np.int_]:
-    """The fold of each pool; those of one question share it."""
-    fold = {r: i % FOLDS for i, r in enumerate(sorted({p.record for p in pools}))}
-    return np.array([fold[p.record] for p in pools])
+    """The fold of each pool; those of one benchmark question, and of what was written about its paragraphs, share it."""
+    question = [written.benchmark_id(p.record) for p in pools]
+    fold = {r: i % FOLDS for i, r in enumerate(sorted(set(question)))}
+    return np.array([fold[q] for q in question])
 
 
 def pool_weights(pools: Sequence[Pool]) -> Vector:

@@ -18,7 +18,7 @@ from ragpool.feedback.text import STOP_WORDS, content_words, core_title, names, 
 from ragpool.models.cached import CachedEmbedder
 from ragpool.plan import plain, slots_in
 from ragpool.refine import TitleIndex
-from ragpool.training.data import HOTPOT, MUSIQUE, TWOWIKI, Paragraph, Record
+from ragpool.training.data import MUSIQUE, TWOWIKI, Paragraph, Record
 from ragpool.training.gold import gold_plan
 from ragpool.types import Binding, Evidence, Operation, Question, Triple
 
@@ -216,7 +216,7 @@ def lookups(record: Record) -> list[str]:
             queries.append(text)
         else:
             queries.append(f"{step.subject} {step.relation}")
-    if record.dataset == HOTPOT:
+    if not record.steps:
         queries += [core_title(p.title) for p in record.supporting]
     return queries
 
@@ -289,9 +289,9 @@ def gold_values(record: Record, plan: Question) -> list[tuple[str, Text | None]]
             (s.answer, as_text(record.paragraphs[s.paragraph]) if s.paragraph is not None else None)
             for s in record.steps
         ]
-    if record.dataset not in (HOTPOT, MUSIQUE):
+    if record.steps and record.dataset != MUSIQUE:
         return _twowiki_values(record, plan, gold)
-    if record.dataset == HOTPOT and len(plan.triples) == 2 and len(gold) == 2:
+    if not record.steps and len(plan.triples) == 2 and len(gold) == 2:
         asked = plain(record.question)
         hidden = [t for t in gold if plain(core_title(t.title)) not in asked]
         if len(hidden) == 1:

@@ -8,6 +8,7 @@ tenth of the adapter's time a sample. Loss: the log-probability of all the place
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ragpool.errors import InputError, ModelError
 from ragpool.models import local_model
 from ragpool.models.embedder import read_folder
 from ragpool.models.resolve import EMBEDDED, resolve
-from ragpool.models.spans import Encoded, SpanModel, deltas, encode, log_probabilities, shown
+from ragpool.models.spans import Encoded, SpanModel, add_deltas, deltas, encode, log_probabilities, shown
 from ragpool.plan import adapter_folder
 from ragpool.settings import ModelSettings
 from ragpool.slots import NONE, Calibration, PairReader, Weighing, log_sum
@@ -51,26 +53,43 @@ DOUBTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 TOLD = 0.75  # the share of look-ups, as the loop asks them, that the passages tell; of those measured here it is half
 
 
-def train(files: Sequence[Path], out: Path, *, seed: int = 0, threads: int = 2, log: Log) -> dict[str, Any]:
+def train(
+    files: Sequence[Path],
+    out: Path,
+    *,
+    seed: int = 0,
+    epochs: float = EPOCHS,
+    start: Path | None = None,
+    threads: int = 2,
+    log: Log,
+) -> dict[str, Any]:
     """Train the span reader on the training split of ``files``, measure it on the dev split, write its card.
 
-    An interrupted run goes on from its last checkpoint in ``out``. Returns all figures.
+    It goes on from the span reader in the folder ``start``, else from the encoder as it is. Every epoch draws anew: other
+    near misses, other answers left out. An interrupted run goes on from its last checkpoint in ``out``. Returns all figures.
+    Raises InputError for less than some epochs, ModelError when ``start`` holds no span reader.
     """
     import torch
 
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
+    if epochs <= 0:
+        raise InputError(f"--epochs {epochs:g}: give a number above 0")
     encoder, tokenizer, base = load_base()
     before = {name: weight.detach().clone() for name, weight in encoder.named_parameters()}
+    head = torch.nn.Linear(encoder.config.hidden_size, 2)
+    if start is not None:
+        go_on_from(start, encoder, head)
     records = training_split(read_records(files))
     log("drawing samples")
-    epochs = [
+    drawn = [
         prepared(samples(records, random.Random(f"{seed}-{epoch}")), tokenizer)
-        for epoch in range(int(-(-EPOCHS // 1)))
+        for epoch in range(math.ceil(epochs))
     ]
-    epochs[-1] = epochs[-1][: int(len(epochs[-1]) * (EPOCHS % 1 or 1))]
+    drawn[-1] = drawn[-1][: int(len(drawn[-1]) * (epochs % 1 or 1))]
     out.mkdir(parents=True, exist_ok=True)
-    head, figures = fit(encoder, epochs, out / "checkpoint.pt", seed=seed, log=log)
+    figures = fit(encoder, head, drawn, out / "checkpoint.pt", seed=seed, log=log)
+    figures["recipe"] |= {"epochs": epochs, "start": "the encoder" if start is None else "a span reader"}
     save(out, deltas(before, dict(encoder.named_parameters())), head, base)
     (out / "checkpoint.pt").unlink(missing_ok=True)
     figures["bytes"] = (out / "model.safetensors").stat().st_size
@@ -135,13 +154,34 @@ def places_of(target: str, contexts: Sequence[tuple[str, str]], encoded: Encoded
     return found
 
 
+def go_on_from(folder: Path, encoder: Any, head: torch.nn.Linear) -> None:
+    """Give the encoder and the head the weights of the span reader in ``folder``. Raises ModelError."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(folder / "model.safetensors")
+        add_deltas(encoder, tensors)
+        with torch.no_grad():
+            head.weight.copy_(tensors["head.weight"])
+            head.bias.copy_(tensors["head.bias"])
+    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{folder}: no span reader to go on from ({error})") from error
+
+
 def fit(
-    encoder: Any, epochs: Sequence[Sequence[tuple[Encoded, Spans]]], checkpoint: Path, *, seed: int, log: Log
-) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Train ``encoder`` in place; the head's tensors and figures of the run."""
+    encoder: Any,
+    head: torch.nn.Linear,
+    epochs: Sequence[Sequence[tuple[Encoded, Spans]]],
+    checkpoint: Path,
+    *,
+    seed: int,
+    log: Log,
+) -> dict[str, Any]:
+    """Train ``encoder`` and ``head`` in place; figures of the run."""
     import torch
 
-    head = torch.nn.Linear(encoder.config.hidden_size, 2)
     for part in (encoder.embeddings, *encoder.encoder.layer[:FROZEN]):
         part.requires_grad_(False)
     trained = [p for p in (*encoder.parameters(), *head.parameters()) if p.requires_grad]
@@ -187,23 +227,22 @@ def fit(
             torch.save(state, checkpoint.with_suffix(".partial"))
             checkpoint.with_suffix(".partial").replace(checkpoint)
     encoder.eval()
-    figures = {
-        "recipe": {"seed": seed, "rate": RATE, "batch_tokens": BATCH_TOKENS, "frozen": FROZEN, "epochs": EPOCHS},
+    return {
+        "recipe": {"seed": seed, "rate": RATE, "batch_tokens": BATCH_TOKENS, "frozen": FROZEN},
         "examples": [len(epoch) for epoch in epochs],
         "tokens": [sum(len(encoded.ids) for encoded, _ in epoch) for epoch in epochs],
         "losses": [round(sum(recent) / max(1, len(recent)), 4)],
         "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
-    return {"head.weight": head.weight.detach(), "head.bias": head.bias.detach()}, figures
 
 
-def save(out: Path, tensors: dict[str, torch.Tensor], head: dict[str, torch.Tensor], base: str) -> None:
+def save(out: Path, tensors: dict[str, torch.Tensor], head: torch.nn.Linear, base: str) -> None:
     """Write ``model.safetensors`` and ``config.json``."""
     import hashlib
 
     from safetensors.torch import save, save_file
 
-    whole = {**tensors, **head}
+    whole = {**tensors, "head.weight": head.weight.detach(), "head.bias": head.bias.detach()}
     version = hashlib.sha256(save(whole)).hexdigest()[:12]
     save_file(whole, str(out / "model.safetensors"), metadata={"format": "pt"})
     config = {"base": base, "version": version}

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
 from ragpool.plan import parse_plan
 from ragpool.slots import NONE, Context, stands_in, subquestion
-from ragpool.training.data import Record
+from ragpool.training.data import Paragraph, Record
 from ragpool.training.readings import LOOKUP, Item, Sample, example, near_misses, neighbours
 from ragpool.types import Question, Triple
 
@@ -27,6 +27,7 @@ LOOKUPS, BACKWARD, PARAGRAPHS = "lookups.tsv", "backward.tsv", "paragraphs.tsv"
 MISSING_SHARE = 0.12  # of the look-ups that have an answer, those shown without it
 CHAIN_MISSING_SHARE = 0.2
 _PASSAGES = 2  # shown for one look-up, at most
+_WRITTEN = "~"  # between a benchmark question's id and the number of a question written on its paragraphs
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,39 @@ def chained(records: Sequence[Record], rng: random.Random) -> list[Sample]:
             continue
         samples.append(Sample(chain.question, tuple(contexts), NONE if missing else answer))
     return samples
+
+
+def records(benchmark: Sequence[Record]) -> list[Record]:
+    """The questions of ``chains.tsv`` that need several paragraphs of a question in ``benchmark``, each with that
+    question's paragraphs and, where it has one, its plan."""
+    by_id = {record.id: record for record in benchmark}
+    made: list[Record] = []
+    for number, chain in enumerate(chains()):
+        record = by_id.get(chain.record)
+        if record is None or len(chain.paragraphs) < 2:
+            continue
+        answer = chain.answer(record)
+        paragraphs = tuple(
+            replace(p, support=_telling(p, answer) if n in chain.paragraphs else ())
+            for n, p in enumerate(record.paragraphs)
+        )
+        plan = "" if chain.plan == "-" else chain.plan.replace(" ; ", "\n")
+        identifier = f"{record.id}{_WRITTEN}{number}"
+        made.append(
+            Record(identifier, record.dataset, chain.question, (answer,), "written", paragraphs, (), plan)
+        )
+    return made
+
+
+def benchmark_id(identifier: str) -> str:
+    """The id of the benchmark question on whose paragraphs a question of ``records`` was written; others stay."""
+    return identifier.partition(_WRITTEN)[0]
+
+
+def _telling(paragraph: Paragraph, answer: str) -> tuple[int, ...]:
+    """The sentences that have the answer, else the first."""
+    found = tuple(n for n, s in enumerate(paragraph.sentences) if answer.casefold() in s.casefold())
+    return found[:2] or (0,)
 
 
 def _example(line: Lookup, record: Record, rng: random.Random) -> Sample | None:
