@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ BATCH_TOKENS = 384
 MADE_UP = 900  # questions of the grammar an epoch
 SECOND_MADE_UP, THIRD_MADE_UP = 2600, 500  # and in the later stages
 SECOND_RATE, THIRD_RATE = 2e-4, 3e-4
+REPEATED = 0.4  # of the pairs of the third stage, in the fourth
 
 
 _OPPOSITES = (
@@ -98,11 +100,12 @@ def train(
     pairs = examples(training_split(read_records(files)))
     made = [_pairs(grammar.examples(MADE_UP, seed=seed + epoch)) for epoch in range(epochs)]
     recipe = lora.Recipe(seed=seed, batch_tokens=BATCH_TOKENS, threads=threads)
-    first, second = out / "first", out / "second"
+    first, second, third = out / "first", out / "second", out / "third"
     trained = lora.train_lora([[*pairs, *more] for more in made], first, recipe, log)
     trained["later"] = [
         second_stage(files, first, second, seed=seed, threads=threads, log=log),
-        third_stage(files, second, out, seed=seed, threads=threads, log=log),
+        third_stage(files, second, third, seed=seed, threads=threads, log=log),
+        fourth_stage(files, third, out, seed=seed, threads=threads, log=log),
     ]
     log("measuring on the dev split")
     return write_card(PLAN_CARD, files, out, trained, evaluate(files, out))
@@ -125,10 +128,27 @@ def third_stage(
 ) -> dict[str, Any]:
     """An epoch from the adapter in ``second``, over the data sets and the questions written by hand: what people ask
     is not made of a grammar's parts."""
-    pairs = examples(training_split(read_records(files))) + _pairs(written.plans())
-    pairs += _pairs(grammar.examples(THIRD_MADE_UP, seed=seed + 2000))
     recipe = lora.Recipe(seed=seed, rate=THIRD_RATE, batch_tokens=BATCH_TOKENS, threads=threads)
+    pairs = _third_pairs(training_split(read_records(files)), seed)
     return lora.train_lora([pairs], out, recipe, log, start=second)
+
+
+def _third_pairs(records: Sequence[Record], seed: int) -> list[lora.Example]:
+    pairs = examples(records) + _pairs(written.plans())
+    return pairs + _pairs(grammar.examples(THIRD_MADE_UP, seed=seed + 2000))
+
+
+def fourth_stage(
+    files: Sequence[Path], third: Path, out: Path, *, seed: int = 0, threads: int = 2, log: lora.Log
+) -> dict[str, Any]:
+    """An epoch from the adapter in ``third``, over the two-hop questions written on the training questions' paragraphs
+    and some of what the third stage saw: questions whose parts no data set here names."""
+    records = training_split(read_records(files))
+    shown = _third_pairs(records, seed + 1)
+    pairs = examples(written.records(records))
+    pairs += random.Random(seed).sample(shown, int(REPEATED * len(shown)))
+    recipe = lora.Recipe(seed=seed, rate=THIRD_RATE, batch_tokens=BATCH_TOKENS, threads=threads)
+    return lora.train_lora([pairs], out, recipe, log, start=third)
 
 
 def evaluate(files: Sequence[Path], folder: Path) -> dict[str, Any]:
