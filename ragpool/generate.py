@@ -131,8 +131,10 @@ class SlotGenerator:
             return None, reading.usage  # a step on the way is not the answer
         asked = _last_lookup(question, bindings)
         located = _locate(reading.value, question, shown, sentences, asked)
-        if asked is not None and not located and fold(reading.value) not in ("yes", "no"):
-            return None, reading.usage
+        if asked is not None and fold(reading.value) not in ("yes", "no"):
+            leads = 1 if asked.subject or len(question.triples) == 1 else 2
+            if len(located) < leads:  # of an open chain's end no passage tells alone: another must name it
+                return None, reading.usage
         sources = [(b.value, b.passage_id, b.quote) for b in bindings]
         return (answer, [*sources, *located]), reading.usage
 

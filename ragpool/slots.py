@@ -115,22 +115,28 @@ class Calibration:
 class Weighing:
     """How ``PairReader`` weighs its two readers, fitted on the dev split.
 
-    A candidate's weight is its log-probability by the span model plus ``share`` times that by the adapter; "none" loses
-    ``doubt``, since both were trained on more passages that do not tell than the loop asks about. The weights of all
-    candidates become probabilities, and ``curve`` the confidence of the likeliest.
+    A candidate's weight is its log-probability by the span model plus ``share`` times that by the adapter. The passages
+    tell an answer when "none" outweighs all the values together by less than ``doubt``: two likely values that differ are a
+    reason to doubt either, but not that one is told. ``curve`` gives the confidence of the likeliest.
     """
 
     share: float
     doubt: float
     curve: Calibration
 
-    def __call__(self, proposed: Mapping[str, float], heard: Mapping[str, float]) -> dict[str, float]:
+    def weights(self, proposed: Mapping[str, float], heard: Mapping[str, float]) -> dict[str, float]:
         """The weights of all candidates. What the span model did not propose is less likely to it than all it did."""
         floor = min(proposed.values()) - 1.0
-        weights = {text: proposed.get(text, floor) + self.share * logprob for text, logprob in heard.items()}
-        if NONE in weights:
-            weights[NONE] -= self.doubt
-        return weights
+        return {text: proposed.get(text, floor) + self.share * logprob for text, logprob in heard.items()}
+
+    def likeliest(self, weights: Mapping[str, float]) -> tuple[str | None, float]:
+        """(value, log-probability) of the likeliest value; of "none", as None, when no value is told."""
+        total = log_sum(weights.values())
+        values = {text: weight for text, weight in weights.items() if text != NONE}
+        if not values or weights[NONE] - log_sum(values.values()) >= self.doubt:
+            return None, weights[NONE] - total
+        best = max(values, key=lambda text: values[text])
+        return best, values[best] - total
 
     @staticmethod
     def load(file: Path) -> Weighing:
@@ -168,12 +174,11 @@ class PairReader:
             return Reading(None, 0.0)
         proposed, usage = self.proposals(query, contexts)
         heard, spent = self.heard(query, contexts, list(proposed))
-        weights, usage = self._weighing(proposed, heard), usage + spent
-        best = max(weights, key=lambda text: weights[text])
-        if best == NONE:
+        usage += spent
+        best, logprob = self._weighing.likeliest(self._weighing.weights(proposed, heard))
+        if best is None:
             return Reading(None, 0.0, usage)
-        confidence = self._weighing.curve(weights[best] - log_sum(weights.values()))
-        return verified(best, confidence, contexts, usage)
+        return verified(best, self._weighing.curve(logprob), contexts, usage)
 
     def proposals(self, query: str, contexts: Sequence[Context]) -> tuple[dict[str, float], Usage]:
         """Log-probabilities by the span model of the likeliest values and of "none"; and the cost."""

@@ -45,11 +45,12 @@ def written(
     question: Question,
     bindings: tuple[Binding, ...] = (),
     reading: Reading = Reading(None, 0.0),
+    context: Sequence[Evidence] = CONTEXT,
 ) -> tuple[list[str], Draft, Usage]:
     def read(query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
         return reading
 
-    steps = generator.generate(question, CONTEXT, Judgement(True, 0.9, bindings=bindings), read)
+    steps = generator.generate(question, context, Judgement(True, 0.9, bindings=bindings), read)
     pieces: list[str] = []
     while True:
         try:
@@ -90,6 +91,21 @@ class TestSlots:
         _, draft, _ = written(SlotGenerator(distiller), PLAN, BINDINGS[:1], Reading("Port Ennis", 0.8))
         assert draft.answer == "Port Ennis"
         assert {c.passage_id for c in draft.citations} == {"Alda Brenn", "Cora Vell"}
+
+    def test_the_end_of_a_chain_is_not_read_from_a_page_that_nothing_leads_to(
+        self, distiller: Distiller
+    ) -> None:
+        plan = parse_plan(
+            "Alda Brenn | mother | ?1\n?1 | teacher | ?2\n?2 | birthplace | ?3",
+            "Where was the teacher of the mother of Alda Brenn born?",
+        )
+        assert plan is not None
+        reading = Reading("Port Ennis", 0.8)
+        stray = [CONTEXT[0], passage("Dora Lund", "Dora Lund was born at Port Ennis in 1801.")]
+        _, draft, _ = written(SlotGenerator(distiller), plan, BINDINGS[:1], reading, stray)
+        assert draft.status is AnswerStatus.INSUFFICIENT
+        _, draft, _ = written(SlotGenerator(distiller), plan, BINDINGS[:1], reading)
+        assert draft.answer == "Port Ennis"
 
     def test_nothing_read_is_a_refusal(self, distiller: Distiller) -> None:
         pieces, draft, _ = written(SlotGenerator(distiller), PLAN, BINDINGS[:1])

@@ -113,7 +113,7 @@ def test_a_weighing_that_is_not_there_is_refused_with_the_command_that_makes_one
 def test_what_was_not_proposed_weighs_less_to_the_span_model_than_all_that_was(
     proposed: dict[str, float], heard: dict[str, float], share: float, doubt: float
 ) -> None:
-    weights = Weighing(share, doubt, Calibration())(proposed, heard)
+    weights = Weighing(share, doubt, Calibration()).weights(proposed, heard)
     assert set(weights) == set(heard)
     for text, weight in weights.items():
         own = weight - share * heard[text]
@@ -123,10 +123,27 @@ def test_what_was_not_proposed_weighs_less_to_the_span_model_than_all_that_was(
             assert own < min(proposed.values())
 
 
-def test_none_loses_the_doubt_and_nothing_else_does() -> None:
-    heard = {"Tours": -1.0, "none": -0.5}
-    plain, doubting = (Weighing(1.0, doubt, Calibration())(heard, heard) for doubt in (0.0, 1.5))
-    assert doubting == {"Tours": plain["Tours"], "none": plain["none"] - 1.5}
+def test_two_likely_values_outweigh_none_together() -> None:
+    weighing = Weighing(1.0, 0.0, Calibration())
+    value, logprob = weighing.likeliest({"Tours": -1.2, "Lyon": -1.3, "none": -1.0})
+    assert value == "Tours"
+    assert logprob < -0.9
+    assert weighing.likeliest({"Tours": -1.2, "Lyon": -3.0, "none": -0.5})[0] is None
+
+
+@given(
+    st.dictionaries(st.sampled_from("abc"), st.floats(-20, 0)),
+    st.floats(-20, 0),
+    st.floats(-5, 5),
+    st.floats(0, 3),
+)
+def test_the_more_doubt_of_none_the_more_is_told(
+    values: dict[str, float], none: float, doubt: float, more: float
+) -> None:
+    weights = {**values, "none": none}
+    before, after = (Weighing(1.0, d, Calibration()).likeliest(weights)[0] for d in (doubt, doubt + more))
+    assert before is None or after == before
+    assert after is None or values[after] == max(values.values())
 
 
 @pytest.mark.model

@@ -23,7 +23,7 @@ from ragpool.models.resolve import EMBEDDED, resolve
 from ragpool.models.spans import Encoded, SpanModel, add_deltas, deltas, encode, log_probabilities, shown
 from ragpool.plan import adapter_folder
 from ragpool.settings import ModelSettings
-from ragpool.slots import NONE, Calibration, PairReader, Weighing, log_sum
+from ragpool.slots import NONE, Calibration, PairReader, Weighing
 from ragpool.training import lora, mined, statements, written
 from ragpool.training.cards import SPANS_CARD, write_card
 from ragpool.training.data import TWOWIKI, Record, dev_split, read_records, training_split
@@ -49,7 +49,7 @@ RATE = 2e-4
 BATCH_TOKENS = 3072
 CHECKPOINT = 200  # steps between two
 SHARES = (0.5, 1.0, 1.5, 2.0)
-DOUBTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
+DOUBTS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 TOLD = 0.75  # the share of look-ups, as the loop asks them, that the passages tell; of those measured here it is half
 
 
@@ -287,7 +287,8 @@ def evaluate(files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int =
     model = SpanModel.load(folder, ModelSettings())
     local = local_model(ModelSettings())
     assert local is not None  # the embedded model is always local
-    _write_weighing(folder, Weighing(1.0, 0.0, Calibration()))
+    plain = Weighing(1.0, 0.0, Calibration())
+    _write_weighing(folder, plain)
     pair = PairReader(model, local, folder, beside if beside.is_dir() else adapter_folder("reader"))
     asked = questions(dev_split(read_records(files)), random.Random(seed), limit)
     readings = []
@@ -298,8 +299,8 @@ def evaluate(files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int =
     weighing, figures = fit_weighing(readings)
     _write_weighing(folder, weighing)
     return {
-        "spans alone": score([_row(r, r.proposed) for r in readings])[0],
-        "adapter alone": score([_row(r, r.heard) for r in readings])[0],
+        "spans alone": score([_row(r, r.proposed, plain) for r in readings])[0],
+        "adapter alone": score([_row(r, r.heard, plain) for r in readings])[0],
         "both": figures,
         "weighing": {"share": weighing.share, "doubt": weighing.doubt},
     }
@@ -311,9 +312,9 @@ def fit_weighing(readings: Sequence[_Both]) -> tuple[Weighing, dict[str, Any]]:
     plain = Calibration()
     best = max(
         (Weighing(share, doubt, plain) for share in SHARES for doubt in DOUBTS),
-        key=lambda w: _worth([_row(r, w(r.proposed, r.heard)) for r in lookups]),
+        key=lambda w: _worth([_row(r, w.weights(r.proposed, r.heard), w) for r in lookups]),
     )
-    rows = [_row(r, best(r.proposed, r.heard)) for r in readings]
+    rows = [_row(r, best.weights(r.proposed, r.heard), best) for r in readings]
     told = [row.target != NONE for row in rows]
     rarer = (1 - TOLD) / TOLD * sum(told) / max(1, len(told) - sum(told))
     valued = [
@@ -343,10 +344,9 @@ class _Both:
     heard: Mapping[str, float]
 
 
-def _row(both: _Both, weights: Mapping[str, float]) -> Row:
-    best = max(weights, key=lambda text: weights[text])
-    logprob = weights[best] - log_sum(weights.values())
-    return Row(both.item, both.target, None if best == NONE else best, logprob)
+def _row(both: _Both, weights: Mapping[str, float], weighing: Weighing) -> Row:
+    value, logprob = weighing.likeliest(weights)
+    return Row(both.item, both.target, value, logprob)
 
 
 def _write_weighing(folder: Path, weighing: Weighing) -> None:
