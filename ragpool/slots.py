@@ -35,6 +35,11 @@ MAX_NEW_TOKENS = 32
 NONE = "none"
 PROMPTED_CONFIDENCE = 0.8  # a chat model gives no probability; its verified value counts as likely
 
+_PROPOSED, _BEHIND = (
+    3,
+    4.0,
+)  # values of the span model that the adapter weighs, and how far behind its likeliest
+
 Context = tuple[str, str]
 
 _DATES = re.compile(
@@ -182,8 +187,10 @@ class PairReader:
 
     def proposals(self, query: str, contexts: Sequence[Context]) -> tuple[dict[str, float], Usage]:
         """Log-probabilities by the span model of the likeliest values and of "none"; and the cost."""
-        found = self._spans.read(_line(query), [(_line(title), _line(text)) for title, text in contexts])
-        weights = {value.text: value.logprob for value in found.values} | {NONE: found.none}
+        shown = [(_line(title), _line(text)) for title, text in contexts]
+        found = self._spans.read(_line(query), shown, _PROPOSED)
+        least = max((value.logprob for value in found.values), default=0.0) - _BEHIND
+        weights = {v.text: v.logprob for v in found.values if v.logprob >= least} | {NONE: found.none}
         return weights, Usage(llm_calls=1, prompt_tokens=found.tokens)
 
     def heard(

@@ -29,7 +29,7 @@ Context = tuple[str, str]
 
 MAX_TOKENS = 384  # of one sequence, as in training; passages beyond are read in another one
 _QUERY_TOKENS = 80
-_LONGEST = 24  # tokens of a value
+_LONGEST = 20  # tokens of a value
 _CONSIDERED = 40  # spans of a sequence that are looked at
 _YES_NO = "yes no"
 _OUTSIDE = (-1, 0, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,21 +114,17 @@ def train(
 
 
 def training_table(records: Sequence[Record], embedder: CachedEmbedder, *, seed: int, log: Log) -> Table:
-    """Pools of the training questions; distractors come from training questions only."""
+    """Pools of the training questions, and of the written questions on their paragraphs; distractors come from
+    training questions only."""
     pools: list[Pool] = []
     benchmark = training_split(records)
-    for dataset, own in _by_dataset([*benchmark, *written.records(benchmark)]).items():
-        log(f"{dataset}: {len(own)} training questions")
-        rounds = max(1, TRAIN_POOLS // len(own))
-        rounds = min(rounds, 8)
-        pools += make_pools(
-            own,
-            Corpus(own, embedder),
-            seed=seed,
-            rounds=rounds,
-            plan_share=0.7,
-            binding_share=0.6,
-        )
+    more = _by_dataset(written.records(benchmark))
+    for dataset, own in _by_dataset(benchmark).items():
+        log(f"{dataset}: {len(own)} training questions, {len(more.get(dataset, ()))} written ones")
+        corpus = Corpus(own, embedder)
+        for asked in (own, more.get(dataset, [])):
+            rounds = min(8, max(1, TRAIN_POOLS // max(1, len(asked))))
+            pools += make_pools(asked, corpus, seed=seed, rounds=rounds, plan_share=0.7, binding_share=0.6)
     return _table(pools, embedder)
 
 
@@ -181,11 +178,13 @@ def folds_of(pools: Sequence[Pool]) -> npt.NDArray[np.int_]:
 
 
 def pool_weights(pools: Sequence[Pool]) -> Vector:
-    """Each data set counts the same, however many pools it has."""
-    counts: dict[str, int] = {}
-    for pool in pools:
-        counts[pool.dataset] = counts.get(pool.dataset, 0) + 1
-    return np.array([len(pools) / len(counts) / counts[p.dataset] for p in pools], np.float32)
+    """Each data set counts the same, however many pools it has; of its pools, those of written questions half."""
+    groups = [(pool.dataset, written.benchmark_id(pool.record) == pool.record) for pool in pools]
+    counts = Counter(groups)
+    halves = Counter(dataset for dataset, _ in counts)
+    return np.array(
+        [len(pools) / len(halves) / halves[group[0]] / counts[group] for group in groups], np.float32
+    )
 
 
 def save(network: Network, out: Path) -> None:
