@@ -30,6 +30,9 @@ _BACKWARD = re.compile(
 _ALONE = 0.55  # the confidence that a page must have, asked alone, to be the value itself
 _READINGS = 3  # of the same candidates, each without what the one before was wrong about
 _PART_OF_NAME = 0.6  # of the words of a name, where no passage has them all: both of two, two of three
+_PRONOUN = re.compile(r"\b(?:s?he|her|his)\b", re.IGNORECASE)
+    r"(?:(?:in|from|on|by|until|after|before) [\w ]{1,30}?,? )?(?:s?he|her|his)\b", re.IGNORECASE
+)
 _BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
 
 
@@ -238,8 +241,8 @@ def stating(lookup: Triple, value: str, evidence: Evidence, sentences: Sequence[
 def _told_of(subject: str, value: str, evidence: Evidence, sentences: Sequence[str], number: int) -> bool:
     """Whether a sentence is about the subject: on a page of its name, or where it or the one before mentions it.
 
-    "She was educated at Coll. Ada was among her friends" says nothing of Ada's school. A value that is the page's own
-    title may stand in any sentence.
+    "She was educated at Coll. Ada was among her friends" says nothing of Ada's school, nor does "Her teacher was Ada. She
+    was educated at Coll", where she is whom the page is about. A value that is the page's own title may stand in any sentence.
     """
     wanted, title = content_words(subject), content_words(evidence.title)
     if (
@@ -249,5 +252,7 @@ def _told_of(subject: str, value: str, evidence: Evidence, sentences: Sequence[s
         or is_about(value, evidence.title)
     ):
         return True
-    near = " ".join(sentences[max(0, number - 1) : number + 1])
+    before, own = " ".join(sentences[max(0, number - 1) : number]), sentences[number]
+    goes_on = _PRONOUN.match(own) and _PRONOUN.search(before)  # about whom the page was about in the sentence before
+    near = own if goes_on else f"{before} {own}"
     return overlap(wanted, content_words(near)) >= _PART_OF_NAME

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ragpool import prompts
-from ragpool.closing import Read, filled, stating
+from ragpool.closing import Read, filled, namesakes, stating
 from ragpool.distil import Distiller, Sentence, content_words, fold, overlap
 from ragpool.plan import slots_in
 from ragpool.prompts.delimiter import delimiter, delimiter_key
@@ -119,7 +119,7 @@ class SlotGenerator:
     def _from_reader(
         self, question: Question, context: Sequence[Evidence], bindings: Sequence[Binding], read: Read
     ) -> tuple[Found | None, Usage]:
-        shown = list(context[: self._passages])
+        shown = self._shown(question, context)
         if not shown:
             return None, Usage()
         sentences = self._distiller.rank(question.text, shown)
@@ -140,7 +140,7 @@ class SlotGenerator:
 
     def _as_one_search(self, question: Question, context: Sequence[Evidence], read: Read) -> Found | None:
         """What a single search would have answered, where the names of the question, but for a slip, stand in what it found."""
-        shown = [e for e in context if e.round == 0][: self._passages]
+        shown = self._shown(question, [e for e in context if e.round == 0])
         told = " ".join(f"{e.title} {e.text}" for e in shown)
         if not shown or share_told(told, question.text) < _NAMES_TOLD:
             return None
@@ -151,9 +151,16 @@ class SlotGenerator:
         located = _locate(reading.value, question, shown, self._distiller.rank(question.text, shown), None)
         return (answer, located) if answer is not None and located else None
 
+    def _shown(self, question: Question, context: Sequence[Evidence]) -> list[Evidence]:
+        """The passages that are read as a whole: not those about somebody else of the same name."""
+        titles = [e.title for e in context]
+        named = [t.subject for t in question.triples if not slots_in(t.subject)]
+        others = {title for name in named for title in namesakes(name, question.text, titles)}
+        return [e for e in context if e.title not in others][: self._passages]
+
     def _guess(self, question: Question, context: Sequence[Evidence], read: Read) -> Found | None:
         """What the reader says of the whole context, unchecked. The pool remembers that it was asked before."""
-        shown = list(context[: self._passages])
+        shown = self._shown(question, context)
         reading = read(question.text, _contexts(shown))
         answer = None if reading.value is None else in_the_form_asked(question.text, reading.value)
         if reading.value is None or answer is None:

@@ -159,9 +159,10 @@ class Weighing:
 class PairReader:
     """The span model and the embedded model with the reader adapter, as one reader.
 
-    The span model proposes; the adapter reads the same passages, adds what it would say, and weighs every proposal and
-    "none". The likeliest by both is the value. What one of them misreads the other often does not, so that their
-    agreement tells right values from wrong ones better than the probability of either.
+    The span model proposes; the adapter reads the same passages and weighs every proposal and "none". The likeliest by
+    both is the value. What one of them misreads the other often does not, so that their agreement tells right values
+    from wrong ones better than the probability of either. With ``kv`` the adapter writes a value of its own too, from the
+    compressed cache; without, what it would add is not worth the time (training/spans.py).
     """
 
     def __init__(
@@ -196,18 +197,19 @@ class PairReader:
     def heard(
         self, query: str, contexts: Sequence[Context], proposed: list[str]
     ) -> tuple[dict[str, float], Usage]:
-        """Log-probabilities by the adapter, over the proposals, "none" and what it says itself; and the cost."""
+        """Log-probabilities by the adapter over the proposals and, with ``kv``, what it writes itself; and the cost."""
         escape = self._model.escape
         prompt = reader_prompt(escape(query), [(escape(title), escape(text)) for title, text in contexts])
-        reply = self._model.complete(prompt, adapter="reader", max_new_tokens=MAX_NEW_TOKENS, kv=self._kv)
-        own = verified(parse_reading(reply.text), 1.0, contexts, reply.usage).value
-        known = {folded_words(text) for text in proposed}
-        if own is not None and folded_words(own) not in known:
-            proposed = [*proposed, own]
+        usage = Usage(llm_calls=1, prompt_tokens=self._model.count_tokens(prompt))
+        if self._kv is not None:
+            reply = self._model.complete(prompt, adapter="reader", max_new_tokens=MAX_NEW_TOKENS, kv=self._kv)
+            own, usage = verified(parse_reading(reply.text), 1.0, contexts, usage).value, reply.usage
+            if own is not None and folded_words(own) not in {folded_words(text) for text in proposed}:
+                proposed = [*proposed, own]
         end = self._model.tokenizer.eos_token
         scores = self._model.score(prompt, [f" {text}{end}" for text in proposed], adapter="reader")
         total = log_sum(scores)
-        return {text: score - total for text, score in zip(proposed, scores, strict=True)}, reply.usage
+        return {text: score - total for text, score in zip(proposed, scores, strict=True)}, usage
 
 
 def log_sum(logs: Iterable[float]) -> float:

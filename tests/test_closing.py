@@ -143,14 +143,16 @@ def test_what_is_told_of_a_friend_is_not_believed_of_the_subject() -> None:
     plan = parse_plan("Ann Vell | school | ?1", "Where was Ann Vell taught?")
     assert plan is not None
     friend = page("Cora Marr", "She was taught at Port School. Ann Vell was among her friends.")
-    own = page("Cora Marr", "Ann Vell was her friend. She was taught at Port School.")
+    same = page("Cora Marr", "Ann Vell was her friend. She was taught at Port School.")
+    own = page("Gull Island", "Ann Vell kept the light. She was taught at Port School.")
 
     class Hasty(PatternReader):
         def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
             return Reading("Port School", 0.9)
 
     closer = SlotCloser(Distiller(HashEmbedder()))
-    assert closer.close(plan, [friend], (), Hasty().read) == ()
+    for other in (friend, same):
+        assert closer.close(plan, [other], (), Hasty().read) == ()
     assert [b.value for b in closer.close(plan, [own], (), Hasty().read)] == ["Port School"]
 
 
