@@ -31,8 +31,6 @@ _ALONE = 0.55  # the confidence that a page must have, asked alone, to be the va
 _READINGS = 3  # of the same candidates, each without what the one before was wrong about
 _PART_OF_NAME = 0.6  # of the words of a name, where no passage has them all: both of two, two of three
 _PRONOUN = re.compile(r"\b(?:s?he|her|his)\b", re.IGNORECASE)
-    r"(?:(?:in|from|on|by|until|after|before) [\w ]{1,30}?,? )?(?:s?he|her|his)\b", re.IGNORECASE
-)
 _BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
 
 
@@ -253,6 +251,8 @@ def _told_of(subject: str, value: str, evidence: Evidence, sentences: Sequence[s
     ):
         return True
     before, own = " ".join(sentences[max(0, number - 1) : number]), sentences[number]
-    goes_on = _PRONOUN.match(own) and _PRONOUN.search(before)  # about whom the page was about in the sentence before
+    goes_on = _PRONOUN.match(own) and _PRONOUN.search(
+        before
+    )  # about whom the page was about in the sentence before
     near = own if goes_on else f"{before} {own}"
     return overlap(wanted, content_words(near)) >= _PART_OF_NAME
