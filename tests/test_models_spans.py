@@ -86,8 +86,7 @@ def test_differences_are_kept_to_a_127th_of_a_rows_largest() -> None:
 def test_weights_of_another_encoder_are_refused(tmp_path: Path) -> None:
     encoder, _, _ = training.load_base()
     weights = dict(encoder.named_parameters())
-    head = {"head.weight": torch.zeros(2, 384), "head.bias": torch.zeros(2)}
-    training.save(tmp_path, deltas(weights, weights), head, "other@0")
+    training.save(tmp_path, deltas(weights, weights), torch.nn.Linear(384, 2), "other@0")
     with pytest.raises(ModelError, match="trained on other@0"):
         SpanModel.load(tmp_path, ModelSettings())
 
@@ -144,12 +143,27 @@ def test_a_few_steps_teach_what_they_show(tmp_path: Path, monkeypatch: pytest.Mo
         Sample("Tours, mayor?", (TOURS,), "none"),
     ] * 24
     epoch = training.prepared(shown_often, tokenizer)
-    head, figures = training.fit(encoder, [epoch], tmp_path / "checkpoint.pt", seed=0, log=lambda line: None)
+    head = torch.nn.Linear(encoder.config.hidden_size, 2)
+    figures = training.fit(encoder, head, [epoch], tmp_path / "checkpoint.pt", seed=0, log=lambda line: None)
     assert figures["examples"] == [72]
     training.save(tmp_path, deltas(before, dict(encoder.named_parameters())), head, base)
     taught = SpanModel.load(tmp_path, ModelSettings())
     assert taught.read("Tours, river?", [TOURS]).values[0].text == "Loire"
     assert taught.read("Lothair II, spouse?", [MOTHER]).values[0].text == "Teutberga"
+
+
+def test_training_goes_on_from_a_span_reader(model: SpanModel, tmp_path: Path) -> None:
+    encoder, _, base = training.load_base()
+    before = {name: weight.detach().clone() for name, weight in encoder.named_parameters()}
+    head = torch.nn.Linear(encoder.config.hidden_size, 2)
+    training.go_on_from(adapter_folder("spans"), encoder, head)
+    training.save(tmp_path, deltas(before, dict(encoder.named_parameters())), head, base)
+    again = SpanModel.load(tmp_path, ModelSettings())
+    first, second = (m.read("Lothair II, spouse?", [MOTHER, TOURS]) for m in (model, again))
+    assert [v.text for v in second.values] == [v.text for v in first.values]
+    assert second.none == pytest.approx(first.none, abs=1e-3)
+    with pytest.raises(ModelError, match="no span reader to go on from"):
+        training.go_on_from(tmp_path / "elsewhere", encoder, head)
 
 
 def test_an_answer_is_marked_wherever_it_stands_as_whole_words(tokenizer: object) -> None:

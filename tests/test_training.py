@@ -296,13 +296,29 @@ def test_a_step_without_a_value_is_taught_as_none(tmp_path: Path) -> None:
 
 
 def test_what_was_written_by_hand_is_of_training_questions_only() -> None:
-    lines = (*written.lookups(), *written.lookups(written.BACKWARD))
-    assert len(lines) > 5500
-    assert not any(is_dev(line.record) for line in lines)
+    names = (written.LOOKUPS, written.BACKWARD, written.PARAGRAPHS)
+    lines = [line for name in names for line in written.lookups(name)]
+    assert len(lines) > 25000
+    assert not any(is_dev(line.record) for line in (*lines, *written.chains()))
     plans = written.plans()
     assert len({p.text for p in plans}) == len(plans) > 1000
     for one in plans:
         assert all(t.subject in one.text for t in one.triples if not t.subject.startswith("?"))
+
+
+def test_written_questions_hold_their_answer_and_stay_with_their_benchmark_question() -> None:
+    chain = next(c for c in written.chains() if c.key is not None and c.span and len(c.paragraphs) > 1)
+    assert chain.key is not None
+    assert chain.span is not None
+    text = "x" * chain.span[0] + "Port Ennis." + " end" * chain.span[1]
+    paragraphs = [Paragraph(f"Page {n}", (f"Page {n} tells nothing.",), ()) for n in range(25)]
+    paragraphs[chain.key] = Paragraph("Home", (text,), ())
+    record = Record(chain.record, "hotpotqa", "Where?", ("Tours",), "", tuple(paragraphs))
+    made = next(r for r in written.records([record]) if r.question == chain.question)
+    assert written.benchmark_id(made.id) == record.id
+    assert {p.title for p in made.supporting} == {paragraphs[n].title for n in chain.paragraphs}
+    assert made.answers[0] in text
+    assert written.records([]) == []
 
 
 def test_a_written_lookup_is_taught_with_its_answer_or_with_none() -> None:
