@@ -197,9 +197,14 @@ class PairReader:
     def heard(
         self, query: str, contexts: Sequence[Context], proposed: list[str]
     ) -> tuple[dict[str, float], Usage]:
-        """Log-probabilities by the adapter over the proposals and, with ``kv``, what it writes itself; and the cost."""
+        """Log-probabilities by the adapter over the proposals and, with ``kv``, what it writes itself; and the cost.
+
+        It reads the passages in which a proposal stands: the others cost time and change nothing (training/spans.py).
+        """
+        telling = [c for c in contexts if any(stands_in(text, [c]) for text in proposed if text != NONE)]
         escape = self._model.escape
-        prompt = reader_prompt(escape(query), [(escape(title), escape(text)) for title, text in contexts])
+        shown = [(escape(title), escape(text)) for title, text in telling or contexts]
+        prompt = reader_prompt(escape(query), shown)
         usage = Usage(llm_calls=1, prompt_tokens=self._model.count_tokens(prompt))
         if self._kv is not None:
             reply = self._model.complete(prompt, adapter="reader", max_new_tokens=MAX_NEW_TOKENS, kv=self._kv)

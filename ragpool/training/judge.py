@@ -29,7 +29,7 @@ from ragpool.training.vectors import StoredEmbedder
 
 Log = Callable[[str], None]
 
-VERSION = "2"
+VERSION = "3"
 FOLDS = 5
 FOLD_NETWORKS = 3  # a fold's logits are a mean too, so that calibration sees what inference will see
 TRAIN_POOLS = 600  # about this many rounds of pools a data set, however many questions it has
