@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ragpool.distil import Distiller, Sentence, best_spans, content_words, fold, overlap
 from ragpool.plan import fill, slots_in
-from ragpool.slots import Reading, subquestion
+from ragpool.slots import SUPPOSED, TOLD, Reading, subquestion
 from ragpool.types import Binding, Evidence, Question, Triple
 from ragpool.values import fits, told_of_the_other
 
@@ -81,9 +81,9 @@ class SlotCloser:
     ``has_page`` says whether the corpus holds a passage of that title: what is asked about a name that an earlier
     look-up brought in is not read from other passages while its own is not in the pool ("an Indian film" does not
     make its director Indian). ``passages`` and ``sentences`` bound what the reader is shown for one look-up; of the
-    subject's own page it is shown ``own`` sentences, since those often say "it" and rank low. A value read with less
-    than ``minimum`` confidence leaves the slot open: whether one is told at all is the reader's to say, and of two likely ones
-    the likelier leads on oftener than none.
+    subject's own page it is shown ``own`` sentences, since those often say "it" and rank low. What the reader says is
+    told counts. A step on the way that was searched for in vain may be supposed: the next look-up is its test. The end
+    of a chain is never supposed.
     """
 
     def __init__(
@@ -94,19 +94,23 @@ class SlotCloser:
         passages: int = 4,
         sentences: int = 3,
         own: int = 6,
-        minimum: float = 0.2,
     ) -> None:
         self._distiller = distiller
         self._has_page = has_page
         self._passages = passages
         self._sentences = sentences
         self._own = own
-        self._minimum = minimum
 
     def close(
-        self, question: Question, evidence: Sequence[Evidence], known: Sequence[Binding], read: Read
+        self,
+        question: Question,
+        evidence: Sequence[Evidence],
+        known: Sequence[Binding],
+        read: Read,
+        searched: Callable[[str], bool] = lambda query: False,
     ) -> tuple[Binding, ...]:
-        """All bindings that hold now, in the order of the plan. ``known`` are those of the round before."""
+        """All bindings that hold now, in the order of the plan. ``known`` are those of the round before; ``searched`` says
+        whether a look-up's query (``Triple.query``) was sent."""
         before = {b.slot: b for b in known if b.confidence >= FIRM}
         bindings: list[Binding] = []
         for triple in question.triples:
@@ -118,7 +122,10 @@ class SlotCloser:
                 told = next((b.quote for b in bindings if b.slot in slots_in(triple.subject)), question.text)
                 others = namesakes(lookup.subject, told, [e.title for e in evidence])
                 meant = [e for e in evidence if e.title not in others]
-                binding = self._read(lookup, _came_through(question, triple, bindings), meant, read)
+                before_it = _came_through(question, triple, bindings)
+                binding = self._read(lookup, before_it, meant, read)
+                if binding is None and _leads_on(question, triple) and searched(lookup.query):
+                    binding = self._read(lookup, before_it, meant, read, SUPPOSED)
             if binding is not None:
                 bindings.append(binding)
         return tuple(bindings)
@@ -153,9 +160,14 @@ class SlotCloser:
         return not held and self._has_page(lookup.subject)
 
     def _read(
-        self, lookup: Triple, before: Sequence[str], evidence: Sequence[Evidence], read: Read
+        self,
+        lookup: Triple,
+        before: Sequence[str],
+        evidence: Sequence[Evidence],
+        read: Read,
+        least: float = TOLD,
     ) -> Binding | None:
-        """The value that the evidence gives. Where another passage gives it, or none does, the subject's own page is
+        """The value that the evidence gives, told at ``least``. Where another passage gives it, or none does, the subject's own page is
         asked alone too, and goes first: what other pages say in passing is not believed against it. Where that gives
         nothing either, and what the subject did is asked for ("book written"), the value may be a page that tells of it: each
         of the others is asked alone.
@@ -165,22 +177,27 @@ class SlotCloser:
         candidates = self.candidates(lookup, evidence)[: self._passages]
         own = [c for c in candidates if is_about(lookup.subject, c.evidence.title)]
         others = [c for c in candidates if c not in own]
-        binding = self._read_from(lookup, before, candidates, read)
+        binding = self._read_from(lookup, before, candidates, read, least)
         if (
             own
             and others
             and (binding is None or all(binding.passage_id != c.evidence.passage_id for c in own))
         ):
-            binding = self._read_from(lookup, before, own, read) or binding
+            binding = self._read_from(lookup, before, own, read, least) or binding
         if binding is not None or len(candidates) < 2 or not _BACKWARD.search(lookup.relation):
             return binding
         titles = {c.evidence.passage_id: c.evidence.title for c in others}
-        alone = (self._read_from(lookup, before, [c], read) for c in others)
+        alone = (self._read_from(lookup, before, [c], read, TOLD) for c in others)
         found = [b for b in alone if b and b.confidence >= _ALONE and is_about(b.value, titles[b.passage_id])]
         return max(found, key=lambda b: b.confidence, default=None)
 
     def _read_from(
-        self, lookup: Triple, before: Sequence[str], candidates: Sequence[Candidate], read: Read
+        self,
+        lookup: Triple,
+        before: Sequence[str],
+        candidates: Sequence[Candidate],
+        read: Read,
+        least: float,
     ) -> Binding | None:
         """What the reader says of these candidates, if it holds. Where it says what cannot be the value, the sentences
         with that are struck out and the rest is read again.
@@ -191,7 +208,7 @@ class SlotCloser:
             if not contexts:
                 return None
             reading = read(subquestion(lookup), contexts)
-            if reading.value is None or reading.confidence < self._minimum:
+            if reading.value is None or reading.told < least:
                 return None
             value = reading.value
             if not any(is_about(name, value) for name in before):
@@ -203,6 +220,11 @@ class SlotCloser:
                         )
             chosen = [(c, [s for s in sentences if fold(value) not in fold(s)]) for c, sentences in chosen]
         return None
+
+
+def _leads_on(question: Question, triple: Triple) -> bool:
+    """Whether another look-up goes on from this one's value."""
+    return any(triple.object in (*slots_in(t.subject), *slots_in(t.relation)) for t in question.triples)
 
 
 def _came_through(question: Question, triple: Triple, bindings: Sequence[Binding]) -> list[str]:

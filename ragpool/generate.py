@@ -16,6 +16,7 @@ from ragpool.closing import Read, filled, namesakes, stating
 from ragpool.distil import Distiller, Sentence, content_words, fold, overlap
 from ragpool.plan import slots_in
 from ragpool.prompts.delimiter import delimiter, delimiter_key
+from ragpool.slots import TOLD, Reading
 from ragpool.types import (
     AnswerStatus,
     Binding,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 NOT_FOUND = "NOT FOUND"
 UNVERIFIED = "[unverified]"
 _MARKER = re.compile(r"\[(\d{1,3})\]")
+_SUPPOSED = 0.1  # the confidence under which a step is a supposition (closing.py)
 _NAMES_TOLD = 0.75  # of a question's names and numbers: people misspell some, and "Which" of a name is none
 
 Written = tuple[Draft, Usage]
@@ -87,6 +89,8 @@ class SlotGenerator:
     ) -> Steps[str, None, Written]:
         found = self._from_slots(question, judgement.bindings)
         usage, status = Usage(), AnswerStatus.ANSWERED
+        if any(b.confidence < _SUPPOSED for b in judgement.bindings):
+            status = AnswerStatus.PARTIAL
         if found is None:
             found, usage = self._from_reader(question, context, judgement.bindings, read)
         if found is None and _plan_is_no_good(question, judgement.bindings):
@@ -124,7 +128,7 @@ class SlotGenerator:
             return None, Usage()
         sentences = self._distiller.rank(question.text, shown)
         reading = read(question.text, _contexts(shown))
-        if reading.value is None or reading.confidence < self._minimum:
+        if reading.value is None or not self._holds(reading):
             return None, reading.usage
         answer = in_the_form_asked(question.text, reading.value)
         if answer is None or any(same(reading.value, b.value) for b in bindings):
@@ -145,11 +149,14 @@ class SlotGenerator:
         if not shown or share_told(told, question.text) < _NAMES_TOLD:
             return None
         reading = read(question.text, _contexts(shown))
-        if reading.value is None or reading.confidence < self._minimum:
+        if reading.value is None or not self._holds(reading):
             return None
         answer = in_the_form_asked(question.text, reading.value)
         located = _locate(reading.value, question, shown, self._distiller.rank(question.text, shown), None)
         return (answer, located) if answer is not None and located else None
+
+    def _holds(self, reading: Reading) -> bool:
+        return reading.told >= TOLD and reading.confidence >= self._minimum
 
     def _shown(self, question: Question, context: Sequence[Evidence]) -> list[Evidence]:
         """The passages that are read as a whole: not those about somebody else of the same name."""

@@ -219,7 +219,9 @@ class _Run:
     def _judge(self, number: int) -> Judgement:
         begun = time.monotonic()
         known = self.pool.judgements[-1][1].bindings if self.pool.judgements else ()
-        bindings = self.steps.closer.close(self.question, self.pool.admitted, known, self._read)
+        bindings = self.steps.closer.close(
+            self.question, self.pool.admitted, known, self._read, self.pool.asked
+        )
         judgement, usage = self.steps.judge.judge(self.question, self.pool.admitted, bindings)
         if any(
             gap.triple is not None for gap in judgement.gaps
@@ -234,10 +236,15 @@ class _Run:
         key = hashlib.sha256(prompt.encode()).hexdigest()
         stored = self.pool.recall(key)
         if stored is not None:
-            return Reading(stored["value"], stored["confidence"], Usage())
+            return Reading(stored["value"], stored["confidence"], told=stored.get("told", 1.0))
         begun = time.monotonic()
         reading = self.steps.reader.read(query, contexts)
-        output = {"query": query, "value": reading.value, "confidence": reading.confidence}
+        output = {
+            "query": query,
+            "value": reading.value,
+            "confidence": reading.confidence,
+            "told": reading.told,
+        }
         self.pool.record(key, "read", output, reading.usage, time.monotonic() - begun)
         return replace(reading, usage=Usage())  # counted where it is recorded
 

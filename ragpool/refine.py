@@ -81,7 +81,7 @@ class Refiner:
         present = {fold(e.title) for e in evidence}
         for gap in judgement.gaps or (Gap(question.text),):
             if gap.triple is not None:
-                want(f"{gap.triple.subject} {gap.triple.relation}", "gap", gap)
+                want(gap.triple.query, "gap", gap)
             bridges = 0
             for title in self._bridges(question, gap, judgement.bindings, evidence):
                 if bridges == _BRIDGES_A_GAP:

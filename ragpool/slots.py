@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,6 +33,7 @@ READ_PROMPT_VERSION = "1"
 
 MAX_NEW_TOKENS = 32
 NONE = "none"
+TOLD, SUPPOSED = 0.5, 0.02
 PROMPTED_CONFIDENCE = 0.8  # a chat model gives no probability; its verified value counts as likely
 
 _PROPOSED, _BEHIND = (
@@ -50,11 +51,13 @@ _DATES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the evidence says: ``value`` is None when it does not. ``confidence`` in [0, 1], of the value being right."""
+    """What the evidence says: ``value`` is None when it does not. ``confidence`` in [0, 1], of the value being right;
+    ``told`` in [0, 1], of anything being told, right or not: under TOLD the value is a supposition, under SUPPOSED there is none."""
 
     value: str | None
     confidence: float
     usage: Usage = field(default_factory=Usage)
+    told: float = 1.0
 
 
 def subquestion(triple: Triple) -> str:
@@ -121,8 +124,8 @@ class Weighing:
     """How ``PairReader`` weighs its two readers, fitted on the dev split.
 
     A candidate's weight is its log-probability by the span model plus ``share`` times that by the adapter. The passages
-    tell an answer when "none" outweighs all the values together by less than ``doubt``: two likely values that differ are a
-    reason to doubt either, but not that one is told. ``curve`` gives the confidence of the likeliest.
+    tell an answer (probability .5) when "none" outweighs all the values together by ``doubt``: two likely values that
+    differ are a reason to doubt either, but not that one is told. ``curve`` gives the confidence of the likeliest.
     """
 
     share: float
@@ -134,14 +137,15 @@ class Weighing:
         floor = min(proposed.values()) - 1.0
         return {text: proposed.get(text, floor) + self.share * logprob for text, logprob in heard.items()}
 
-    def likeliest(self, weights: Mapping[str, float]) -> tuple[str | None, float]:
-        """(value, log-probability) of the likeliest value; of "none", as None, when no value is told."""
+    def likeliest(self, weights: Mapping[str, float]) -> tuple[str | None, float, float]:
+        """(value, its log-probability, told) of the likeliest value; of "none", as None, when not even a guess is told."""
         total = log_sum(weights.values())
         values = {text: weight for text, weight in weights.items() if text != NONE}
-        if not values or weights[NONE] - log_sum(values.values()) >= self.doubt:
-            return None, weights[NONE] - total
+        told = Calibration()(self.doubt + log_sum(values.values()) - weights[NONE]) if values else 0.0
+        if told < SUPPOSED:
+            return None, weights[NONE] - total, told
         best = max(values, key=lambda text: values[text])
-        return best, values[best] - total
+        return best, values[best] - total, told
 
     @staticmethod
     def load(file: Path) -> Weighing:
@@ -181,10 +185,10 @@ class PairReader:
         proposed, usage = self.proposals(query, contexts)
         heard, spent = self.heard(query, contexts, list(proposed))
         usage += spent
-        best, logprob = self._weighing.likeliest(self._weighing.weights(proposed, heard))
+        best, logprob, told = self._weighing.likeliest(self._weighing.weights(proposed, heard))
         if best is None:
-            return Reading(None, 0.0, usage)
-        return verified(best, self._weighing.curve(logprob), contexts, usage)
+            return Reading(None, 0.0, usage, told)
+        return replace(verified(best, self._weighing.curve(logprob), contexts, usage), told=told)
 
     def proposals(self, query: str, contexts: Sequence[Context]) -> tuple[dict[str, float], Usage]:
         """Log-probabilities by the span model of the likeliest values and of "none"; and the cost."""

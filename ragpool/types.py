@@ -108,6 +108,11 @@ class Triple:
     relation: str
     object: str
 
+    @property
+    def query(self) -> str:
+        """What is searched for to close it."""
+        return f"{self.subject} {self.relation}"
+
     @staticmethod
     def is_slot(term: str) -> bool:
         return term.startswith("?")

@@ -70,7 +70,7 @@ def test_a_firm_binding_stays_and_a_weak_one_is_read_again() -> None:
 def test_a_value_that_is_unsure_or_not_in_the_sentences_or_the_subject_itself_closes_nothing() -> None:
     class Unsure(PatternReader):
         def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
-            return Reading("Cora Vell", 0.1)
+            return Reading("Cora Vell", 0.1, told=0.1)
 
     class Inventive(PatternReader):
         def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
@@ -83,6 +83,22 @@ def test_a_value_that_is_unsure_or_not_in_the_sentences_or_the_subject_itself_cl
     assert close(["alda"], reader=Unsure()) == {}
     assert close(["alda"], reader=Inventive()) == {}
     assert close(["alda"], reader=Echoing()) == {}
+
+
+def test_a_step_that_was_searched_for_in_vain_is_supposed_but_not_the_end_of_the_chain() -> None:
+    class Unsure(PatternReader):
+        def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
+            return replace(super().read(query, contexts), confidence=0.01, told=0.1)
+
+    closer = SlotCloser(Distiller(HashEmbedder()))
+    evidence = [POOL[n] for n in ("alda", "cora")]
+    assert closer.close(QUESTION, evidence, (), Unsure().read) == ()
+    found = closer.close(QUESTION, evidence, (), Unsure().read, lambda query: True)
+    assert [b.slot for b in found] == ["?1"]
+    first = QUESTION.triples[0]
+    asked: list[str] = []
+    closer.close(QUESTION, evidence, (), Unsure().read, lambda query: bool(asked.append(query)))
+    assert asked == [f"{first.subject} {first.relation}"]
 
 
 def test_what_cannot_be_the_value_is_struck_out_and_the_rest_is_read_again() -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ragpool import slots
 from ragpool.errors import InputError, ModelError
 from ragpool.models import local_model
 from ragpool.models.embedder import read_folder
@@ -23,7 +24,7 @@ from ragpool.models.resolve import EMBEDDED, resolve
 from ragpool.models.spans import Encoded, SpanModel, add_deltas, deltas, encode, log_probabilities, shown
 from ragpool.plan import adapter_folder
 from ragpool.settings import ModelSettings
-from ragpool.slots import NONE, Calibration, PairReader, Weighing
+from ragpool.slots import NONE, Calibration, PairReader, Weighing, log_sum
 from ragpool.training import lora, mined, statements, written
 from ragpool.training.cards import SPANS_CARD, write_card
 from ragpool.training.data import TWOWIKI, Record, dev_split, read_records, training_split
@@ -50,7 +51,7 @@ BATCH_TOKENS = 3072
 CHECKPOINT = 200  # steps between two
 SHARES = (0.5, 1.0, 1.5, 2.0)
 DOUBTS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
-TOLD = 0.75  # the share of look-ups, as the loop asks them, that the passages tell; of those measured here it is half
+OFTEN_TOLD = 0.75  # the share of look-ups, as the loop asks them, that the passages tell; of those measured here it is half
 
 
 def train(
@@ -307,7 +308,7 @@ def evaluate(files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int =
 
 
 def fit_weighing(readings: Sequence[_Both]) -> tuple[Weighing, dict[str, Any]]:
-    """The weighing that is right most often about look-ups of which TOLD are told, and the figures with it."""
+    """The weighing that is right most often about look-ups of which OFTEN_TOLD are told, and the figures with it."""
     lookups = [r for r in readings if r.item.kind == LOOKUP]
     plain = Calibration()
     best = max(
@@ -316,7 +317,7 @@ def fit_weighing(readings: Sequence[_Both]) -> tuple[Weighing, dict[str, Any]]:
     )
     rows = [_row(r, best.weights(r.proposed, r.heard), best) for r in readings]
     told = [row.target != NONE for row in rows]
-    rarer = (1 - TOLD) / TOLD * sum(told) / max(1, len(told) - sum(told))
+    rarer = (1 - OFTEN_TOLD) / OFTEN_TOLD * sum(told) / max(1, len(told) - sum(told))
     valued = [
         (row.logprob, known and row.f1 >= 0.5, 1.0 if known else rarer)
         for row, known in zip(rows, told, strict=True)
@@ -327,11 +328,13 @@ def fit_weighing(readings: Sequence[_Both]) -> tuple[Weighing, dict[str, Any]]:
 
 
 def _worth(rows: Sequence[Row]) -> float:
-    """Mean F1 where TOLD of the look-ups are told; each sort of data counts the same."""
+    """Mean F1 where OFTEN_TOLD of the look-ups are told; each sort of data counts the same."""
     groups: dict[tuple[str, bool], list[float]] = {}
     for row in rows:
         groups.setdefault((row.item.record.dataset, row.target == NONE), []).append(row.f1)
-    return sum((1 - TOLD if none else TOLD) * sum(f1) / len(f1) for (_, none), f1 in groups.items())
+    return sum(
+        (1 - OFTEN_TOLD if none else OFTEN_TOLD) * sum(f1) / len(f1) for (_, none), f1 in groups.items()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +348,9 @@ class _Both:
 
 
 def _row(both: _Both, weights: Mapping[str, float], weighing: Weighing) -> Row:
-    value, logprob = weighing.likeliest(weights)
+    value, logprob, told = weighing.likeliest(weights)
+    if told < slots.TOLD:
+        value, logprob = None, weights[NONE] - log_sum(weights.values())
     return Row(both.item, both.target, value, logprob)
 
 
