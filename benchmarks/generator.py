@@ -23,7 +23,7 @@ from typing import Any
 
 from ragpool import prompts
 from ragpool.corpus import read_questions
-from ragpool.models import EMBEDDED, Completion, LocalModel, local
+from ragpool.models import EMBEDDED, Completion, LocalModel, lookup
 from ragpool.models.prefix import PrefixCache
 from ragpool.prompts.delimiter import delimiter
 from ragpool.settings import ModelSettings
@@ -167,17 +167,17 @@ def batches(bench: Bench, sizes: Sequence[int], repeats: int, new_tokens: int) -
 def drafts(bench: Bench, repeats: int, new_tokens: int) -> dict[str, Any]:
     """CPU milliseconds a token with drafts from the prompt and one by one."""
     bench.model.prefixes = PrefixCache(2**28)
-    most = local.MOST
+    most = lookup.MOST
     spent: dict[int, list[float]] = {0: [], most: []}
     same = 0
     for number in range(repeats):
         prompt = bench.prompt(bench.pool(number, 150), bench.questions[number])
         bench.model.complete(prompt, max_new_tokens=1)  # the prompt is read before
         texts = []
-        for local.MOST in (0, most):
+        for lookup.MOST in (0, most):
             begun = time.process_time()
             written = bench.model.complete(prompt, max_new_tokens=new_tokens)
-            spent[local.MOST].append(1000 * (time.process_time() - begun) / written.completion_tokens)
+            spent[lookup.MOST].append(1000 * (time.process_time() - begun) / written.completion_tokens)
             texts.append(written.text)
         same += texts[0] == texts[1]
     figures = {
@@ -213,8 +213,8 @@ def structured(bench: Bench, repeats: int, new_tokens: int) -> dict[str, Any]:
     for prompt in asked:  # the prompt is read before: a token's time is decoding alone
         bench.model.complete(prompt, max_new_tokens=1, schema=schema)
     spent: dict[str, list[float]] = {"free": [], "schema": []}
-    most, local.MOST = (
-        local.MOST,
+    most, lookup.MOST = (
+        lookup.MOST,
         0,
     )  # under a schema there are no drafts, so here the free reply goes without too
     for prompt in asked:
@@ -222,7 +222,7 @@ def structured(bench: Bench, repeats: int, new_tokens: int) -> dict[str, Any]:
             begun = time.process_time()
             tokens = bench.model.complete(prompt, max_new_tokens=new_tokens, schema=wanted).completion_tokens
             spent[name].append(1000 * (time.process_time() - begun) / tokens)
-    local.MOST = most
+    lookup.MOST = most
     figures = {f"{name}_ms_a_token": round(median(found), 1) for name, found in spent.items()}
     figures["ratio"] = round(median(b / a for a, b in zip(spent["free"], spent["schema"], strict=True)), 3)
     print("structured: " + json.dumps(figures), flush=True)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ragpool import prompts
 from ragpool.kvcache import KVChoice
-from ragpool.models import Completion, LocalModel, local
+from ragpool.models import Completion, LocalModel, lookup
 from ragpool.models.lookup import MATCH, MOST, draft
 from ragpool.models.request import Options
 
@@ -50,7 +50,7 @@ def model() -> LocalModel:
 def one_by_one() -> Iterator[None]:
     """Inside the block, drafts are empty."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "MOST", 0)
+        patch.setattr(lookup, "MOST", 0)
         yield
 
 

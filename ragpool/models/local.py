@@ -11,12 +11,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from ragpool.errors import ContextLengthError, ModelError, SettingsError
+from ragpool.models import lookup
 from ragpool.models.adapters import Adapters
 from ragpool.models.batch import Row, common_prefix, decode, groups
 from ragpool.models.decoding import Completion, Generation, Sampler, TextStream, Transcript, returned
 from ragpool.models.folder import end_tokens, read_folder
 from ragpool.models.gguf import cache_root, read_gguf, unpacked
-from ragpool.models.lookup import MOST, draft
 from ragpool.models.prefix import PrefixCache, filled, plain_layers
 from ragpool.models.prefix_files import PrefixFiles
 from ragpool.models.request import Options, Request
@@ -267,7 +267,7 @@ class LocalModel:
             if transcript.finish_reason is not None:
                 break
             take_back(cache, len(drafted) - accepted)
-            drafted = draft(ids, min(MOST, transcript.left - 1)) if drafts else []
+            drafted = lookup.draft(ids, min(lookup.MOST, transcript.left - 1)) if drafts else []
             with self._lock, nullcontext() if thinner is None else thinner.watching():
                 (logits,) = self._forward(
                     torch.tensor([[pick.token, *drafted]]), adapter=adapter, cache=cache
