@@ -5,8 +5,8 @@
 The embedded model (SmolLM2-135M, float32) reads the answer prompt over passages of the sample corpus. Five rounds of a
 growing pool, then a second question on it, then the same after a restart (from the prompt file); each step once fresh
 and once re-used, one after the other in the same process, so that a busy machine slows both. Then batches of 1, 2, 4
-and 8, then replies under a JSON schema against free ones. Seconds are the process's CPU seconds, all threads together (with one thread and an idle machine: what the
-clock shows). Medians and their ratios; the last line is one JSON object.
+and 8, then replies with drafts from the prompt against one by one, and under a JSON schema against free ones. Seconds
+are the process's CPU seconds, all threads together (with one thread and an idle machine: what the clock shows). Medians and their ratios; the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 from ragpool import prompts
 from ragpool.corpus import read_questions
-from ragpool.models import EMBEDDED, Completion, LocalModel
+from ragpool.models import EMBEDDED, Completion, LocalModel, lookup
 from ragpool.models.prefix import PrefixCache
 from ragpool.prompts.delimiter import delimiter
 from ragpool.settings import ModelSettings
@@ -164,6 +164,32 @@ def batches(bench: Bench, sizes: Sequence[int], repeats: int, new_tokens: int) -
     return figures
 
 
+def drafts(bench: Bench, repeats: int, new_tokens: int) -> dict[str, Any]:
+    """CPU milliseconds a token with drafts from the prompt and one by one."""
+    bench.model.prefixes = PrefixCache(2**28)
+    most = lookup.MOST
+    spent: dict[int, list[float]] = {0: [], most: []}
+    same = 0
+    for number in range(repeats):
+        prompt = bench.prompt(bench.pool(number, 150), bench.questions[number])
+        bench.model.complete(prompt, max_new_tokens=1)  # the prompt is read before
+        texts = []
+        for lookup.MOST in (0, most):
+            begun = time.process_time()
+            written = bench.model.complete(prompt, max_new_tokens=new_tokens)
+            spent[lookup.MOST].append(1000 * (time.process_time() - begun) / written.completion_tokens)
+            texts.append(written.text)
+        same += texts[0] == texts[1]
+    figures = {
+        "one_by_one_ms_a_token": round(median(spent[0]), 1),
+        "drafts_ms_a_token": round(median(spent[most]), 1),
+        "ratio": round(sum(spent[0]) / sum(spent[most]), 2),
+        "same": f"{same}/{repeats}",
+    }
+    print("drafts: " + json.dumps(figures), flush=True)
+    return figures
+
+
 def structured(bench: Bench, repeats: int, new_tokens: int) -> dict[str, Any]:
     """CPU milliseconds a token of replies that must follow a JSON schema, and of free ones to the same prompts."""
     words = {
@@ -187,11 +213,16 @@ def structured(bench: Bench, repeats: int, new_tokens: int) -> dict[str, Any]:
     for prompt in asked:  # the prompt is read before: a token's time is decoding alone
         bench.model.complete(prompt, max_new_tokens=1, schema=schema)
     spent: dict[str, list[float]] = {"free": [], "schema": []}
+    most, lookup.MOST = (
+        lookup.MOST,
+        0,
+    )  # under a schema there are no drafts, so here the free reply goes without too
     for prompt in asked:
         for name, wanted in (("free", None), ("schema", schema)):
             begun = time.process_time()
             tokens = bench.model.complete(prompt, max_new_tokens=new_tokens, schema=wanted).completion_tokens
             spent[name].append(1000 * (time.process_time() - begun) / tokens)
+    lookup.MOST = most
     figures = {f"{name}_ms_a_token": round(median(found), 1) for name, found in spent.items()}
     figures["ratio"] = round(median(b / a for a, b in zip(spent["free"], spent["schema"], strict=True)), 3)
     print("structured: " + json.dumps(figures), flush=True)
@@ -215,6 +246,7 @@ def main() -> None:
     figures = {
         "threads": arguments.threads,
         **rounds(bench, pools, tokens),
+        "drafts": drafts(bench, *((2, 16) if arguments.quick else (12, 32))),
         "structured": structured(bench, *((1, 16) if arguments.quick else (10, 48))),
         "batch": batches(bench, *(((1, 8), 1, 8) if arguments.quick else (BATCHES, arguments.repeats, 32))),
     }

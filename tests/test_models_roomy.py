@@ -18,6 +18,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("add"), st.integers(1, 40)),
         st.tuples(st.just("crop"), st.integers(1, 30)),
+        st.tuples(st.just("try"), st.integers(1, 6)),
         st.tuples(st.just("repeat"), st.just(2)),
         st.tuples(st.just("select"), st.just(0)),
     ),
@@ -36,6 +37,12 @@ def test_any_use_gives_what_transformers_own_layer_gives(steps: list[tuple[str, 
             fresh += 1000
             ours.update(states, -states)
             plain.update(states, -states)
+        elif what == "try":  # some more than stay, and nobody saw them
+            tried = torch.full((batch, 2, 6, 4), -1.0)
+            for layer in (ours, plain):
+                layer.update(tried, tried)
+            ours.take_back(number)
+            plain.crop(-number)
         elif what == "crop" and number < ours.get_seq_length():
             ours.crop(-number)
             plain.crop(-number)
@@ -64,6 +71,25 @@ def test_tokens_are_added_in_place() -> None:
     layer.update(torch.ones(1, 2, 1, 4), torch.ones(1, 2, 1, 4))
     assert layer.keys.data_ptr() != place
     assert layer.get_seq_length() == 11 + ROOM
+
+
+def test_tokens_that_are_taken_back_are_written_over_and_what_others_hold_is_not() -> None:
+    layer = RoomyLayer()
+    layer.update(torch.zeros(1, 2, 10, 4), torch.zeros(1, 2, 10, 4))
+    kept = layer.keys
+    layer.update(torch.ones(1, 2, 5, 4), torch.ones(1, 2, 5, 4))
+    layer.take_back(5)
+    layer.update(2 * torch.ones(1, 2, 1, 4), 2 * torch.ones(1, 2, 1, 4))
+    assert layer.keys.data_ptr() == kept.data_ptr()
+    assert layer.keys[0, 0, :, 0].tolist() == [0.0] * 10 + [2.0]
+    branch = RoomyLayer()  # from a prefix that another layer's room holds
+    branch.lazy_initialization(kept, kept)
+    branch.keys, branch.values = kept, kept
+    branch.take_back(1)
+    branch.update(3 * torch.ones(1, 2, 1, 4), 3 * torch.ones(1, 2, 1, 4))
+    assert branch.keys[0, 0, :, 0].tolist() == [0.0] * 9 + [3.0]
+    assert not kept.any()
+    assert layer.keys[0, 0, :, 0].tolist() == [0.0] * 10 + [2.0]
 
 
 def test_a_copy_and_its_original_grow_apart() -> None:

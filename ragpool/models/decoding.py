@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ragpool.types import Usage
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FinishReason = Literal["stop", "length"]
 
+_T = TypeVar("_T")
 _WINDOW = 48  # tokens that are decoded together; keeps a long stream linear
 _OVERLAP = 8  # tokens kept when the window moves: a character spans fewer
 
@@ -170,6 +171,11 @@ class Transcript:
     reused_tokens: int = 0
     plan: KeepPlan | None = None
 
+    @property
+    def left(self) -> int:
+        """How many tokens more the limit allows."""
+        return self.limit - len(self.picks)
+
     def add(self, pick: Pick) -> str:
         """Take one token; the text that it sets free. ``finish_reason`` is set when it was the last one."""
         self.picks.append(pick)
@@ -179,7 +185,7 @@ class Transcript:
             piece = self.stream.push(pick.token)
             if self.stream.stopped:
                 self.finish_reason = "stop"
-            elif len(self.picks) >= self.limit:
+            elif self.left <= 0:
                 piece += self.stream.finish()
                 self.finish_reason = "stop" if self.stream.stopped else "length"
         self.pieces.append(piece)
@@ -226,6 +232,11 @@ class Sampler:
         self._top = top
         self._generator: torch.Generator | None = None
 
+    @property
+    def greedy(self) -> bool:
+        """Is every choice simply the likeliest token, whatever was chosen before?"""
+        return self._temperature == 0 and self._constraint is None
+
     def pick(self, logits: torch.Tensor) -> Pick:
         """The next token from ``logits`` [vocabulary]."""
         import torch
@@ -250,3 +261,13 @@ class Sampler:
                 self._generator.manual_seed(self._seed)
         weights = torch.softmax(logprobs / self._temperature, dim=-1).cpu()
         return int(torch.multinomial(weights, 1, generator=self._generator))
+
+
+def returned(steps: Generator[str, None, _T]) -> _T:
+    """What the steps return, when all of them are taken."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: _T = end.value
+            return result

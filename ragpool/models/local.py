@@ -8,12 +8,13 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from ragpool.errors import ContextLengthError, ModelError, SettingsError
+from ragpool.models import lookup
 from ragpool.models.adapters import Adapters
 from ragpool.models.batch import Row, common_prefix, decode, groups
-from ragpool.models.decoding import Completion, Generation, Sampler, TextStream, Transcript
+from ragpool.models.decoding import Completion, Generation, Sampler, TextStream, Transcript, returned
 from ragpool.models.folder import end_tokens, read_folder
 from ragpool.models.gguf import cache_root, read_gguf, unpacked
 from ragpool.models.prefix import PrefixCache, filled, plain_layers
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 BLOCK = 256  # prompt tokens of one forward pass; between two of them a call can be cancelled
 PREFIX_MEMORY = 512  # MB
-_T = TypeVar("_T")
 
 
 class LocalModel:
@@ -171,7 +171,7 @@ class LocalModel:
         request = Request(**options)
         rows = [self._row(prompt, request) for prompt in prompts]
         if request.kv is not None and request.kv.evicts:  # each keeps other tokens
-            return [_last(self._decode(row, request)) for row in rows]
+            return [returned(self._decode(row, request)) for row in rows]
         for group in groups(rows):
             self._decode_group(group, request)
         return [self._completion(row, request) for row in rows]
@@ -191,7 +191,7 @@ class LocalModel:
             return []
         longest = max(map(len, tails))
         self._check_length(len(ids), longest)
-        logits, cache, _ = _last(self._prefill(ids, adapter))
+        logits, cache, _ = returned(self._prefill(ids, adapter))
         first = torch.log_softmax(logits.float(), dim=-1)
         scores = [float(first[tail[0]]) if tail else 0.0 for tail in tails]
         if longest < 2:
@@ -248,18 +248,30 @@ class LocalModel:
     def _decode(self, row: Row, request: Request) -> Generator[str, None, Completion]:
         import torch
 
+        from ragpool.models.roomy import take_back
+
         transcript, adapter = row.transcript, request.adapter
-        logits, cache = yield from self._read(row, request)
+        after, cache = yield from self._read(row, request)
         thinner = self._thinner(row, request, cache)
         cache = cache if thinner is None else thinner.cache
+        drafts = thinner is None and row.sampler.greedy and plain_layers(cache) is not None
+        ids, drafted, logits = list(row.ids), list[int](), after[None]
         while True:
-            pick = row.sampler.pick(logits)
-            if piece := transcript.add(pick):
-                yield piece
+            for accepted, after in enumerate(logits):  # behind the last token, then behind each of the draft
+                pick = row.sampler.pick(after)
+                ids.append(pick.token)
+                if piece := transcript.add(pick):
+                    yield piece
+                if transcript.finish_reason is not None or drafted[accepted : accepted + 1] != [pick.token]:
+                    break
             if transcript.finish_reason is not None:
                 break
+            take_back(cache, len(drafted) - accepted)
+            drafted = lookup.draft(ids, min(lookup.MOST, transcript.left - 1)) if drafts else []
             with self._lock, nullcontext() if thinner is None else thinner.watching():
-                logits = self._forward(torch.tensor([[pick.token]]), adapter=adapter, cache=cache)[0, -1]
+                (logits,) = self._forward(
+                    torch.tensor([[pick.token, *drafted]]), adapter=adapter, cache=cache
+                )
         files = self._prefix_files(request.prefix_folder)
         if files is not None:
             version = self._adapters.version(adapter)
@@ -348,7 +360,7 @@ class LocalModel:
         cache: Cache = roomy_cache(self._model.config)
         shared = common_prefix(group)
         if shared:
-            _, cache, reused = _last(self._prefill(shared, request.adapter))
+            _, cache, reused = returned(self._prefill(shared, request.adapter))
             cache.batch_repeat_interleave(len(group))
             for row in group:
                 row.transcript.reused_tokens = reused
@@ -377,13 +389,3 @@ class LocalModel:
             )
             logits: torch.Tensor = output.logits.cpu()
         return logits
-
-
-def _last(steps: Generator[str, None, _T]) -> _T:
-    """What the steps return."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: _T = end.value
-            return result

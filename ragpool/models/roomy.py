@@ -13,7 +13,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import Cache, PretrainedConfig
 
 ROOM = 128  # tokens: 6 MB with SmolLM2-135M in float32
 
@@ -45,6 +45,14 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # transformers
         self.keys, self.values = room[0][..., :end, :], room[1][..., :end, :]
         return self.keys, self.values
 
+    def take_back(self, tokens: int) -> None:
+        """Crop the last ``tokens``, which nobody else holds a view of: the next ones are written over them."""
+        held = self.get_seq_length()
+        whole = self._room is not None and self._fits(self._room[0], held, held)
+        self.crop(-tokens)
+        if whole:
+            self._used = held - tokens
+
     def _fits(self, room: torch.Tensor, held: int, end: int) -> bool:
         """Is the room this layer's own, are its keys (not cropped, selected or replaced since) what fills it?"""
         if self._owner != id(self) or self.keys is None:
@@ -66,6 +74,18 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # transformers
             values[..., :held, :] = self.values
         self._room, self._owner = (keys, values), id(self)
         return self._room
+
+
+def take_back(cache: Cache, tokens: int) -> None:
+    """Crop the last ``tokens`` of a cache; they must have been added since others were given its tensors."""
+    if not tokens:
+        return
+    layers: list[Any] = cache.layers
+    for layer in layers:
+        if isinstance(layer, RoomyLayer):
+            layer.take_back(tokens)
+        else:
+            layer.crop(-tokens)
 
 
 def roomy_cache(config: PretrainedConfig) -> DynamicCache:
