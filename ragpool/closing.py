@@ -27,6 +27,7 @@ _BACKWARD = re.compile(
     r"^(?!place|town|city|where|when|date|year)\w.* (?:\w+ed|written|made|led|built|sung|drawn|won|fought|held|run|taught)$",
     re.IGNORECASE,
 )  # "lighthouse designed": a kind of thing and what the subject did with it
+_ON_THE_WAY = 0.02  # how well a step must be told to be supposed, where its subject has a page
 _ALONE = 0.55  # the confidence that a page must have, asked alone, to be the value itself
 _READINGS = 3  # of the same candidates, each without what the one before was wrong about
 _PART_OF_NAME = 0.6  # of the words of a name, where no passage has them all: both of two, two of three
@@ -82,8 +83,8 @@ class SlotCloser:
     look-up brought in is not read from other passages while its own is not in the pool ("an Indian film" does not
     make its director Indian). ``passages`` and ``sentences`` bound what the reader is shown for one look-up; of the
     subject's own page it is shown ``own`` sentences, since those often say "it" and rank low. What the reader says is
-    told counts. A step on the way that was searched for in vain may be supposed: the next look-up is its test. The end
-    of a chain is never supposed.
+    told counts. What was searched for in vain may be supposed: a step on the way, since the next look-up is its test, and
+    what is asked of a name without a page of its own. Where there is one, its silence counts.
     """
 
     def __init__(
@@ -124,11 +125,18 @@ class SlotCloser:
                 meant = [e for e in evidence if e.title not in others]
                 before_it = _came_through(question, triple, bindings)
                 binding = self._read(lookup, before_it, meant, read)
-                if binding is None and _leads_on(question, triple) and searched(lookup.query):
-                    binding = self._read(lookup, before_it, meant, read, SUPPOSED)
+                least = self._supposable(question, triple, lookup)
+                if binding is None and least < TOLD and searched(lookup.query):
+                    binding = self._read(lookup, before_it, meant, read, least)
             if binding is not None:
                 bindings.append(binding)
         return tuple(bindings)
+
+    def _supposable(self, question: Question, triple: Triple, lookup: Triple) -> float:
+        """How well a value must be told at least, once it was searched for."""
+        if not self._has_page(lookup.subject):
+            return SUPPOSED
+        return _ON_THE_WAY if _leads_on(question, triple) else TOLD
 
     def candidates(self, lookup: Triple, evidence: Sequence[Evidence]) -> list[Candidate]:
         """The passages that mention the look-up's subject, the most likely first.

@@ -33,7 +33,7 @@ READ_PROMPT_VERSION = "1"
 
 MAX_NEW_TOKENS = 32
 NONE = "none"
-TOLD, SUPPOSED = 0.5, 0.02
+TOLD, SUPPOSED = 0.5, 0.001
 PROMPTED_CONFIDENCE = 0.8  # a chat model gives no probability; its verified value counts as likely
 
 _PROPOSED, _BEHIND = (

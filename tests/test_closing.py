@@ -90,11 +90,14 @@ def test_a_step_that_was_searched_for_in_vain_is_supposed_but_not_the_end_of_the
         def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
             return replace(super().read(query, contexts), confidence=0.01, told=0.1)
 
-    closer = SlotCloser(Distiller(HashEmbedder()))
+    closer = SlotCloser(Distiller(HashEmbedder()), TITLES.__contains__)
     evidence = [POOL[n] for n in ("alda", "cora")]
     assert closer.close(QUESTION, evidence, (), Unsure().read) == ()
     found = closer.close(QUESTION, evidence, (), Unsure().read, lambda query: True)
     assert [b.slot for b in found] == ["?1"]
+    homeless = SlotCloser(Distiller(HashEmbedder()))  # no name has a page
+    found = homeless.close(QUESTION, evidence, (), Unsure().read, lambda query: True)
+    assert [b.slot for b in found] == ["?1", "?2"]
     first = QUESTION.triples[0]
     asked: list[str] = []
     closer.close(QUESTION, evidence, (), Unsure().read, lambda query: bool(asked.append(query)))
