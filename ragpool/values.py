@@ -54,6 +54,17 @@ _ASKS_PERSON = re.compile(
     r"|mediator|leader|mayor|commander)\b",
     re.IGNORECASE,
 )
+_WORKS = {  # the stems of the words for each kind
+    "writing": ("writ", "wrote", "author", "librett", "screenwr", "lyric", "novelist"),
+    "publishing": ("publish", "issued", "press", "imprint"),
+    "designing": ("design", "architect"),
+    "building": ("buil", "construct", "yard", "shipyard", "contractor"),
+    "composing": ("compos", "music", "score", "writ", "wrote", "lyric"),  # of songs both are said
+    "directing": ("direct",),
+    "producing": ("produc",),
+    "founding": ("found", "establish"),
+    "performing": ("perform", "sung", "sang", "singer", "recorded"),
+}
 _ASKS_BIRTHPLACE = re.compile(r"\b(?:place of birth|birthplace|born in|where .*born)\b", re.IGNORECASE)
 _BODY = re.compile(
     r"&|\b(?:College|School|Academy|Institute|University|Museum|Gallery|Press|Yard|Foundry|Company|Printers|Shipbuilders|Engineers"
@@ -119,13 +130,38 @@ def fits(relation: str, value: str) -> bool:
 
 
 def told_of_the_other(relation: str, value: str, sentence: str) -> bool:
+    """Whether the sentence gives ``value`` of something else than ``relation`` asks for: of a death in place of a birth, or the
+    reverse; or of other work ("designed by Ada" names no builder).
+
+    >>> told_of_the_other("builder", "Ada Brenn", "The tower was designed by the engineer Ada Brenn.")
+    True
+    """
+    return _of_the_other_end(relation, value, sentence) or _of_other_work(relation, value, sentence)
+
+
+def _of_other_work(relation: str, value: str, sentence: str) -> bool:
+    """Whether every mention of ``value`` follows "... by" of another kind of work than that of ``relation``."""
+    wanted = _works(relation)
+    if not wanted or not value.strip():
+        return False
+    name = re.escape(value.strip())
+    mentions = len(re.findall(rf"(?<!\w){name}(?!\w)", sentence))
+    credits = re.findall(rf"((?:\w+(?:,| and| or) )?\w+) by (?:[a-z]\w* ){{0,4}}{name}(?!\w)", sentence)
+    done = [_works(credit) for credit in credits]
+    return bool(done) and len(done) == mentions and all(works and not works & wanted for works in done)
+
+
+def _works(text: str) -> set[str]:
+    """The kinds of work that the words of a relation or of a credit name."""
+    words = re.findall(r"[a-z]+", text.casefold())
+    return {kind for kind, stems in _WORKS.items() if any(w.startswith(stems) for w in words)}
+
+
+def _of_the_other_end(relation: str, value: str, sentence: str) -> bool:
     """Whether a birth is asked for and the sentence gives ``value`` of a death, or the reverse.
 
     The word for either that stands last before the value decides, else the first after it; in brackets what stands before a
     dash is a birth's, what stands behind it a death's.
-
-    >>> told_of_the_other("date of birth", "4 May 1890", "Alda Brenn was a painter who died on 4 May 1890.")
-    True
     """
     if bool(_BIRTH.search(relation)) == bool(_DEATH.search(relation)):
         return False

@@ -178,9 +178,21 @@ def test_an_answer_has_the_form_that_the_question_asks_for(
         ("place of birth", "Ennis", "She spent her last years in Ennis and died there.", True),
         ("employer", "Holm", "Born in Holm, she died in Ennis.", False),
         ("place of birth", "Holm", "She came from Holm.", False),
+        ("builder", "Ada Brenn", "The tower was designed by the engineer Ada Brenn.", True),
+        ("designer", "Ada Brenn", "The tower was designed by the engineer Ada Brenn.", False),
+        ("builder", "Ada Brenn", "The tower was designed and built by Ada Brenn.", False),
+        ("published by", "Ada Brenn", "It was written by Ada Brenn in a single winter.", True),
+        ("director", "Dipti Pal", "A film directed by Sujit Guha and produced by Dipti Pal.", True),
+        ("director", "Sujit Guha", "A film directed by Sujit Guha and produced by Dipti Pal.", False),
+        ("composer", "Ada Brenn", "A song written by Ada Brenn.", False),
+        ("architect", "Ada Brenn", "It was paid for by Ada Brenn, its architect.", False),
+        ("builder", "Holm Yard", "It was designed by Holm Yard, and Holm Yard built it.", False),
+        ("spouse", "Ada Brenn", "The house was designed by Ada Brenn.", False),
     ],
 )
-def test_a_birth_is_told_from_a_death(relation: str, value: str, sentence: str, expected: bool) -> None:
+def test_what_is_told_of_the_other_is_told_apart(
+    relation: str, value: str, sentence: str, expected: bool
+) -> None:
     assert told_of_the_other(relation, value, sentence) is expected
 
 
