@@ -130,7 +130,7 @@ class SlotGenerator:
         reading = read(question.text, _contexts(shown))
         if reading.value is None or not self._holds(reading):
             return None, reading.usage
-        answer = in_the_form_asked(question.text, reading.value)
+        answer = _answer(question, reading.value)
         if answer is None or any(same(reading.value, b.value) for b in bindings):
             return None, reading.usage  # a step on the way is not the answer
         asked = _last_lookup(question, bindings)
@@ -151,7 +151,7 @@ class SlotGenerator:
         reading = read(question.text, _contexts(shown))
         if reading.value is None or not self._holds(reading):
             return None
-        answer = in_the_form_asked(question.text, reading.value)
+        answer = _answer(question, reading.value)
         located = _locate(reading.value, question, shown, self._distiller.rank(question.text, shown), None)
         return (answer, located) if answer is not None and located else None
 
@@ -169,7 +169,7 @@ class SlotGenerator:
         """What the reader says of the whole context, unchecked. The pool remembers that it was asked before."""
         shown = self._shown(question, context)
         reading = read(question.text, _contexts(shown))
-        answer = None if reading.value is None else in_the_form_asked(question.text, reading.value)
+        answer = None if reading.value is None else _answer(question, reading.value)
         if reading.value is None or answer is None:
             return None
         ranked = self._distiller.rank(question.text, shown)
@@ -178,6 +178,13 @@ class SlotGenerator:
 
 def _contexts(shown: Sequence[Evidence]) -> list[tuple[str, str]]:
     return [(e.title, " ".join(e.sentences)) for e in shown]
+
+
+def _answer(question: Question, value: str) -> str | None:
+    """A value that was read, in the form asked; None when it is of another kind, or is none of those compared."""
+    if question.compared and question.operation is not Operation.SAME:
+        return next((name for name in question.compared if same(name, value)), None)
+    return in_the_form_asked(question.text, value)
 
 
 def _plan_is_no_good(question: Question, bindings: Sequence[Binding]) -> bool:

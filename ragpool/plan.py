@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -31,6 +32,10 @@ MAX_NEW_TOKENS = 120
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _SLOT = re.compile(r"\?\d+")
+_HOW_MANY = re.compile(r"\s*how many\b", re.IGNORECASE)
+_COUNTS = re.compile(
+    r"\b(?:numbers?|how many|count|amount|total|population|percentage|attendance|capacity)\b", re.IGNORECASE
+)
 _WORD = re.compile(r"\w+")
 _BRACKETS = re.compile(r"\s*\([^)]*\)?\s*$")
 
@@ -92,6 +97,8 @@ def parse_plan(text: str, question: str, *, planner: str = "") -> Question | Non
         triples.append(triple)
     if not triples:
         return None
+    if _HOW_MANY.match(question) and not _COUNTS.search(triples[-1].relation):
+        triples[-1] = replace(triples[-1], relation=f"number of {triples[-1].relation}")
     compared = _roots(triples)
     if operation is Operation.LOOKUP or len(compared) < 2:
         return Question(question, tuple(triples), planner=planner)

@@ -107,6 +107,17 @@ class TestSlots:
         _, draft, _ = written(SlotGenerator(distiller), plan, BINDINGS[:1], reading)
         assert draft.answer == "Port Ennis"
 
+    def test_of_two_that_are_compared_one_is_the_answer(self, distiller: Distiller) -> None:
+        plan = parse_plan(
+            "Alda Brenn | date of birth | ?1\nCora Vell | date of birth | ?2\n= earlier",
+            "Who was born first, Alda Brenn or Cora Vell?",
+        )
+        assert plan is not None
+        _, draft, _ = written(SlotGenerator(distiller), plan, (), Reading("Port Ennis", 0.8))
+        assert draft.status is AnswerStatus.INSUFFICIENT
+        _, draft, _ = written(SlotGenerator(distiller), plan, (), Reading("Cora", 0.8))
+        assert draft.answer == "Cora Vell"
+
     def test_nothing_read_is_a_refusal(self, distiller: Distiller) -> None:
         pieces, draft, _ = written(SlotGenerator(distiller), PLAN, BINDINGS[:1])
         assert (pieces, draft.status, draft.citations) == ([], AnswerStatus.INSUFFICIENT, ())

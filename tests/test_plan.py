@@ -163,3 +163,12 @@ def test_rules_step_in_where_a_reply_cannot_be_read() -> None:
     plan, _ = PromptedPlanner(FakeListChatModel(responses=["I cannot do that."])).plan(FILMS)
     assert write_plan(plan) == FILM_LINES
     assert plan.planner == "rules@1"
+
+
+def test_how_many_asks_for_a_number() -> None:
+    plan = parse_plan("Tide Hall | objects kept | ?1", "How many objects does Tide Hall keep?")
+    assert plan is not None
+    assert [t.relation for t in plan.triples] == ["number of objects kept"]
+    plan = parse_plan("Holm | population | ?1", "How many people live at Holm?")
+    assert plan is not None
+    assert [t.relation for t in plan.triples] == ["population"]
