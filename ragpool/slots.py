@@ -163,10 +163,10 @@ class Weighing:
 class PairReader:
     """The span model and the embedded model with the reader adapter, as one reader.
 
-    The span model proposes; the adapter reads the same passages and weighs every proposal and "none". The likeliest by
-    both is the value. What one of them misreads the other often does not, so that their agreement tells right values
-    from wrong ones better than the probability of either. With ``kv`` the adapter writes a value of its own too, from the
-    compressed cache; without, what it would add is not worth the time (training/spans.py).
+    The span model proposes; the adapter reads the passages in which a proposal stands and weighs every proposal and
+    "none". The likeliest by both is the value. What one of them misreads the other often does not, so that their agreement
+    tells right values from wrong ones better than the probability of either. Where nothing is told so, the adapter reads
+    all passages and writes what it would say, which is weighed too.
     """
 
     def __init__(
@@ -186,6 +186,13 @@ class PairReader:
         heard, spent = self.heard(query, contexts, list(proposed))
         usage += spent
         best, logprob, told = self._weighing.likeliest(self._weighing.weights(proposed, heard))
+        if told < TOLD:
+            own, spent = self.written(query, contexts)
+            usage += spent
+            if own is not None and folded_words(own) not in {folded_words(text) for text in proposed}:
+                heard, spent = self.heard(query, contexts, [*proposed, own])
+                usage += spent
+                best, logprob, told = self._weighing.likeliest(self._weighing.weights(proposed, heard))
         if best is None:
             return Reading(None, 0.0, usage, told)
         return replace(verified(best, self._weighing.curve(logprob), contexts, usage), told=told)
@@ -201,24 +208,25 @@ class PairReader:
     def heard(
         self, query: str, contexts: Sequence[Context], proposed: list[str]
     ) -> tuple[dict[str, float], Usage]:
-        """Log-probabilities by the adapter over the proposals and, with ``kv``, what it writes itself; and the cost.
-
-        It reads the passages in which a proposal stands: the others cost time and change nothing (training/spans.py).
-        """
+        """Log-probabilities by the adapter over the proposals, from the passages in which one stands; and the cost."""
         telling = [c for c in contexts if any(stands_in(text, [c]) for text in proposed if text != NONE)]
-        escape = self._model.escape
-        shown = [(escape(title), escape(text)) for title, text in telling or contexts]
-        prompt = reader_prompt(escape(query), shown)
-        usage = Usage(llm_calls=1, prompt_tokens=self._model.count_tokens(prompt))
-        if self._kv is not None:
-            reply = self._model.complete(prompt, adapter="reader", max_new_tokens=MAX_NEW_TOKENS, kv=self._kv)
-            own, usage = verified(parse_reading(reply.text), 1.0, contexts, usage).value, reply.usage
-            if own is not None and folded_words(own) not in {folded_words(text) for text in proposed}:
-                proposed = [*proposed, own]
+        prompt = self._prompt(query, telling or contexts)
         end = self._model.tokenizer.eos_token
         scores = self._model.score(prompt, [f" {text}{end}" for text in proposed], adapter="reader")
         total = log_sum(scores)
+        usage = Usage(llm_calls=1, prompt_tokens=self._model.count_tokens(prompt))
         return {text: score - total for text, score in zip(proposed, scores, strict=True)}, usage
+
+    def written(self, query: str, contexts: Sequence[Context]) -> tuple[str | None, Usage]:
+        """What the adapter says of all passages by itself, where that stands in them; and the cost."""
+        reply = self._model.complete(
+            self._prompt(query, contexts), adapter="reader", max_new_tokens=MAX_NEW_TOKENS, kv=self._kv
+        )
+        return verified(parse_reading(reply.text), 1.0, contexts, reply.usage).value, reply.usage
+
+    def _prompt(self, query: str, contexts: Sequence[Context]) -> str:
+        escape = self._model.escape
+        return reader_prompt(escape(query), [(escape(title), escape(text)) for title, text in contexts])
 
 
 def log_sum(logs: Iterable[float]) -> float:
