@@ -186,7 +186,7 @@ class PairReader:
         heard, spent = self.heard(query, contexts, list(proposed))
         usage += spent
         best, logprob, told = self._weighing.likeliest(self._weighing.weights(proposed, heard))
-        if told < TOLD:
+        if told < TOLD or self._kv is not None:  # only what is written runs with a compressed cache
             own, spent = self.written(query, contexts)
             usage += spent
             if own is not None and folded_words(own) not in {folded_words(text) for text in proposed}:
