@@ -12,6 +12,7 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from pydantic import PrivateAttr
 from ragpool.index import Index
 from ragpool.sdk import RagPool
 from ragpool.settings import Settings
-from ragpool.types import Document
+from ragpool.types import Document, Question, Usage
 
 CAPITALS = {
     "Ardona": "Selwick", "Brevia": "Port Callan", "Corvane": "Tilbrook", "Dunmore": "Ashgrove", "Estrel": "Hollin",
@@ -149,18 +150,25 @@ def main(questions: str, store: str, out: str, calls: str, workers: str, delay: 
 
 
 def embedded(questions: str, store: str, out: str, calls: str) -> None:
-    """One batch with the models that ship; each call of the language model is a line in ``calls``."""
+    """One batch with the models that ship; each plan and each reading, which are committed as one step, is a line in
+    ``calls``."""
     from ragpool.flows.answer import run_batch
 
-    from ragpool.models import Completion, LocalModel
+    from ragpool.plan import TrainedPlanner
+    from ragpool.slots import PairReader, Reading
 
-    complete = LocalModel.complete
+    plan, read = TrainedPlanner.plan, PairReader.read
 
-    def logged(model: LocalModel, prompt: str, **options: Any) -> Completion:
-        log_call(Path(calls), f"{options.get('adapter')}\n{prompt}")
-        return complete(model, prompt, **options)
+    def planned(planner: TrainedPlanner, question: str) -> tuple[Question, Usage]:
+        log_call(Path(calls), f"plan\n{question}")
+        return plan(planner, question)
 
-    LocalModel.complete = logged  # type: ignore[method-assign, assignment]
+    def logged(reader: PairReader, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
+        log_call(Path(calls), f"read\n{query}\n{contexts}")
+        return read(reader, query, contexts)
+
+    TrainedPlanner.plan = planned  # type: ignore[method-assign]
+    PairReader.read = logged  # type: ignore[method-assign]
     run_batch(Path(questions), Path(store), Path(out), settings=Settings())
 
 
