@@ -213,10 +213,8 @@ def structured(bench: Bench, repeats: int, new_tokens: int) -> dict[str, Any]:
     for prompt in asked:  # the prompt is read before: a token's time is decoding alone
         bench.model.complete(prompt, max_new_tokens=1, schema=schema)
     spent: dict[str, list[float]] = {"free": [], "schema": []}
-    most, lookup.MOST = (
-        lookup.MOST,
-        0,
-    )  # under a schema there are no drafts, so here the free reply goes without too
+    most = lookup.MOST
+    lookup.MOST = 0  # under a schema there are no drafts, so here the free reply goes without too
     for prompt in asked:
         for name, wanted in (("free", None), ("schema", schema)):
             begun = time.process_time()

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ragpool.distil import Distiller, Sentence, best_spans, content_words, fold, overlap
-from ragpool.plan import fill, slots_in
+from ragpool.plan import fill, final_slots, slots_in
 from ragpool.slots import SUPPOSED, TOLD, Reading, subquestion
 from ragpool.types import Binding, Evidence, Question, Triple
 from ragpool.values import fits, told_of_the_other
@@ -112,7 +112,7 @@ class SlotCloser:
     ) -> tuple[Binding, ...]:
         """All bindings that hold now, in the order of the plan. ``known`` are those of the round before; ``searched`` says
         whether a look-up's query (``Triple.query``) was sent."""
-        before = {b.slot: b for b in known if b.confidence >= FIRM}
+        before = {b.slot: b for b in known if b.confidence >= FIRM and not b.supposed}
         bindings: list[Binding] = []
         for triple in question.triples:
             lookup = filled(triple, bindings)
@@ -123,20 +123,15 @@ class SlotCloser:
                 told = next((b.quote for b in bindings if b.slot in slots_in(triple.subject)), question.text)
                 others = namesakes(lookup.subject, told, [e.title for e in evidence])
                 meant = [e for e in evidence if e.title not in others]
-                before_it = _came_through(question, triple, bindings)
-                binding = self._read(lookup, before_it, meant, read)
-                least = self._supposable(question, triple, lookup)
+                names = _came_through(question, triple, bindings)
+                binding = self._read(lookup, names, meant, read)
+                least = self._supposable(question, lookup)
                 if binding is None and least < TOLD and searched(lookup.query):
-                    binding = self._read(lookup, before_it, meant, read, least)
+                    binding = self._read(lookup, names, meant, read, least)
+                    binding = replace(binding, supposed=True) if binding is not None else None
             if binding is not None:
                 bindings.append(binding)
         return tuple(bindings)
-
-    def _supposable(self, question: Question, triple: Triple, lookup: Triple) -> float:
-        """How well a value must be told at least, once it was searched for."""
-        if not self._has_page(lookup.subject):
-            return SUPPOSED
-        return _ON_THE_WAY if _leads_on(question, triple) else TOLD
 
     def candidates(self, lookup: Triple, evidence: Sequence[Evidence]) -> list[Candidate]:
         """The passages that mention the look-up's subject, the most likely first.
@@ -162,6 +157,12 @@ class SlotCloser:
         keep = self._own if is_about(lookup.subject, candidate.evidence.title) else self._sentences
         text = candidate.evidence.text
         return [text[s.start : s.end] for s in best_spans(candidate.sentences, keep)]
+
+    def _supposable(self, question: Question, lookup: Triple) -> float:
+        """How well a value must be told at least, once it was searched for."""
+        if not self._has_page(lookup.subject):
+            return SUPPOSED
+        return TOLD if lookup.object in final_slots(question.triples) else _ON_THE_WAY
 
     def _page_is_missing(self, lookup: Triple, evidence: Sequence[Evidence]) -> bool:
         held = any(is_about(lookup.subject, e.title) for e in evidence)
@@ -230,11 +231,6 @@ class SlotCloser:
         return None
 
 
-def _leads_on(question: Question, triple: Triple) -> bool:
-    """Whether another look-up goes on from this one's value."""
-    return any(triple.object in (*slots_in(t.subject), *slots_in(t.relation)) for t in question.triples)
-
-
 def _came_through(question: Question, triple: Triple, bindings: Sequence[Binding]) -> list[str]:
     """The subjects of the look-ups that lead to ``triple``, with bound names filled in."""
     leading = {t.object: t for t in question.triples}
@@ -282,8 +278,7 @@ def _told_of(subject: str, value: str, evidence: Evidence, sentences: Sequence[s
     ):
         return True
     before, own = " ".join(sentences[max(0, number - 1) : number]), sentences[number]
-    goes_on = _PRONOUN.match(own) and _PRONOUN.search(
-        before
-    )  # about whom the page was about in the sentence before
-    near = own if goes_on else f"{before} {own}"
+    if _PRONOUN.match(own) and _PRONOUN.search(before):  # it goes on about whom the page is about
+        before = ""
+    near = f"{before} {own}"
     return overlap(wanted, content_words(near)) >= _PART_OF_NAME

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from ragpool import prompts
 from ragpool.closing import Read, filled, namesakes, stating
 from ragpool.distil import Distiller, Sentence, content_words, fold, overlap
-from ragpool.plan import slots_in
+from ragpool.plan import final_slots, slots_in
 from ragpool.prompts.delimiter import delimiter, delimiter_key
 from ragpool.slots import TOLD, Reading
 from ragpool.types import (
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 NOT_FOUND = "NOT FOUND"
 UNVERIFIED = "[unverified]"
 _MARKER = re.compile(r"\[(\d{1,3})\]")
-_SUPPOSED = 0.1  # the confidence under which a step is a supposition (closing.py)
 _NAMES_TOLD = 0.75  # of a question's names and numbers: people misspell some, and "Which" of a name is none
 
 Written = tuple[Draft, Usage]
@@ -89,7 +88,7 @@ class SlotGenerator:
     ) -> Steps[str, None, Written]:
         found = self._from_slots(question, judgement.bindings)
         usage, status = Usage(), AnswerStatus.ANSWERED
-        if any(b.confidence < _SUPPOSED for b in judgement.bindings):
+        if any(b.supposed for b in judgement.bindings):
             status = AnswerStatus.PARTIAL
         if found is None:
             found, usage = self._from_reader(question, context, judgement.bindings, read)
@@ -110,7 +109,7 @@ class SlotGenerator:
     def _from_slots(self, question: Question, bindings: Sequence[Binding]) -> Found | None:
         """The answer, when every final slot is closed."""
         bound = {b.slot: b for b in bindings}
-        finals = final_slots(question)
+        finals = final_slots(question.triples)
         if not finals or any(slot not in bound for slot in finals):
             return None
         sources = [(b.value, b.passage_id, b.quote) for b in bindings]
@@ -190,19 +189,13 @@ def _answer(question: Question, value: str) -> str | None:
 def _plan_is_no_good(question: Question, bindings: Sequence[Binding]) -> bool:
     """Whether the plan led nowhere at all: no look-up could be read, or all were and what they gave is no answer."""
     bound = {b.slot for b in bindings}
-    finals = final_slots(question)
+    finals = final_slots(question.triples)
     return bool(question.triples) and (not bound or all(slot in bound for slot in finals))
-
-
-def final_slots(question: Question) -> tuple[str, ...]:
-    """The slots no other triple goes on from, in the order of the plan: they hold the answer."""
-    used = {slot for t in question.triples for slot in (*slots_in(t.subject), *slots_in(t.relation))}
-    return tuple(t.object for t in question.triples if t.object not in used)
 
 
 def _last_lookup(question: Question, bindings: Sequence[Binding]) -> Triple | None:
     """The look-up whose value is the answer, its subject empty while that is open; None where there is not one alone."""
-    finals = final_slots(question)
+    finals = final_slots(question.triples)
     if len(finals) != 1 or question.operation is not Operation.LOOKUP:
         return None
     triple = next(t for t in question.triples if t.object == finals[0])

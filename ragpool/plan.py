@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -161,13 +161,19 @@ def _operation(line: str) -> Operation | None:
     return next((operation for operation in Operation if operation == name), None)
 
 
-def _roots(triples: list[Triple]) -> tuple[str, ...]:
-    """The subject in which each chain begins, one for every slot that no other triple goes on from."""
-    producer = {t.object: t for t in triples}
+def final_slots(triples: Sequence[Triple]) -> tuple[str, ...]:
+    """The slots no other triple goes on from, in the order of the plan: they hold the answer."""
     used = {slot for t in triples for slot in (*slots_in(t.subject), *slots_in(t.relation))}
+    return tuple(t.object for t in triples if t.object not in used)
+
+
+def _roots(triples: list[Triple]) -> tuple[str, ...]:
+    """The subject in which each chain begins, one for every final slot."""
+    producer = {t.object: t for t in triples}
+    final = final_slots(triples)
     roots: list[str] = []
     for triple in triples:
-        if triple.object in used:
+        if triple.object not in final:
             continue
         while slots_in(triple.subject):
             triple = producer[slots_in(triple.subject)[-1]]

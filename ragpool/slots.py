@@ -36,10 +36,8 @@ NONE = "none"
 TOLD, SUPPOSED = 0.5, 0.001
 PROMPTED_CONFIDENCE = 0.8  # a chat model gives no probability; its verified value counts as likely
 
-_PROPOSED, _BEHIND = (
-    3,
-    4.0,
-)  # values of the span model that the adapter weighs, and how far behind its likeliest
+_PROPOSED = 3  # values of the span model that the adapter weighs at most
+_BEHIND = 4.0  # and how far behind its likeliest they may be, in nats
 
 Context = tuple[str, str]
 

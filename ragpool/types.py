@@ -150,7 +150,7 @@ class Question:
 class Binding:
     """A closed slot: ``value`` with the passage and the verbatim sentence (``quote``) that says so.
 
-    ``confidence`` is in [0, 1].
+    ``confidence`` is in [0, 1]. ``supposed``: the evidence hardly tells it; it was searched for in vain.
     """
 
     slot: str
@@ -158,6 +158,7 @@ class Binding:
     passage_id: str
     quote: str
     confidence: float
+    supposed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

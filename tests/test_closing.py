@@ -94,10 +94,12 @@ def test_a_step_that_was_searched_for_in_vain_is_supposed_but_not_the_end_of_the
     evidence = [POOL[n] for n in ("alda", "cora")]
     assert closer.close(QUESTION, evidence, (), Unsure().read) == ()
     found = closer.close(QUESTION, evidence, (), Unsure().read, lambda query: True)
-    assert [b.slot for b in found] == ["?1"]
+    assert [(b.slot, b.supposed) for b in found] == [("?1", True)]
+    (again, *_) = closer.close(QUESTION, evidence, [replace(found[0], confidence=0.9)], PatternReader().read)
+    assert (again.slot, again.supposed) == ("?1", False)  # what was supposed is read again
     homeless = SlotCloser(Distiller(HashEmbedder()))  # no name has a page
     found = homeless.close(QUESTION, evidence, (), Unsure().read, lambda query: True)
-    assert [b.slot for b in found] == ["?1", "?2"]
+    assert [(b.slot, b.supposed) for b in found] == [("?1", True), ("?2", True)]
     first = QUESTION.triples[0]
     asked: list[str] = []
     closer.close(QUESTION, evidence, (), Unsure().read, lambda query: bool(asked.append(query)))

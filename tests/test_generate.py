@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -65,6 +66,11 @@ class TestSlots:
         assert (draft.answer, draft.text, usage) == ("Port Ennis", "Port Ennis [1][2]", Usage())
         assert "".join(pieces) == draft.text
         assert all(c.supported for c in draft.citations)
+
+    def test_an_answer_that_rests_on_a_supposition_is_partial(self, distiller: Distiller) -> None:
+        supposed = (replace(BINDINGS[0], supposed=True), BINDINGS[1])
+        _, draft, _ = written(SlotGenerator(distiller), PLAN, supposed)
+        assert (draft.answer, draft.status) == ("Port Ennis", AnswerStatus.PARTIAL)
 
     def test_where_the_plan_led_nowhere_a_single_searchs_answer_is_a_partial_one(
         self, distiller: Distiller

@@ -61,8 +61,7 @@ def spans(
     as_json: Json = False,
 ) -> None:
     """The small model that points at the answer in the evidence. An hour a pass on two cores; goes on after a kill."""
-    options = {"start": start} | ({} if epochs is None else {"epochs": epochs})
-    _train("spans", files, out, seed, as_json, **options)
+    _train("spans", files, out, seed, as_json, epochs=epochs, start=start)
 
 
 @app.command("heads")
@@ -97,9 +96,10 @@ def _train(name: str, files: list[Path], out: Path, seed: int, as_json: bool, **
         if not file.is_file():
             raise InputError(f"{file}: no such file; give data sets in the HotpotQA, 2Wiki or MuSiQue format")
     err = console()
+    given = {name: value for name, value in options.items() if value is not None}
     module = importlib.import_module(f"ragpool.training.{name}")
     figures: dict[str, Any] = module.train(
-        files, out, seed=seed, log=lambda line: err.print(line, highlight=False), **options
+        files, out, seed=seed, log=lambda line: err.print(line, highlight=False), **given
     )
     if as_json:
         print_json(figures)

@@ -110,7 +110,9 @@ def judgement_record(judgement: Judgement) -> Record:
         "probability": judgement.probability,
         "gaps": [_gap_record(gap) for gap in judgement.gaps],
         "judge": storable(judgement.judge),
-        "bindings": [[b.slot, b.value, b.passage_id, b.quote, b.confidence] for b in judgement.bindings],
+        "bindings": [
+            [b.slot, b.value, b.passage_id, b.quote, b.confidence, b.supposed] for b in judgement.bindings
+        ],
     }
 
 

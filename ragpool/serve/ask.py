@@ -31,7 +31,7 @@ EVENTS = """The events, each with JSON in `data`, in the order in which they com
 | `planned` | after round 0: `question`, `plan` [[subject, relation, object]], `operation`, `planner` |
 | `retrieved` | `round`, `query` {text, kind, gap}, `hits` [{passage_id, document_id, title, score, retriever}] |
 | `pooled` | `round`, `evidence` [{passage_id, document_id, title, text, spans, status, reason, query, gap, score}] |
-| `judged` | `round`, `sufficient`, `probability`, `gaps` [{text, triple}], `bindings` [{slot, value, quote, passage_id, confidence}] |
+| `judged` | `round`, `sufficient`, `probability`, `gaps` [{text, triple}], `bindings` [{slot, value, quote, passage_id, confidence, supposed}] |
 | `refined` | `round`, `queries` [{text, kind, gap}]: what the next round asks |
 | `stopped` | `round`, `reason` |
 | `token` | `text`: a piece of the answer, without marks |

@@ -120,6 +120,7 @@ def judgement_data(judgement: Judgement) -> Data:
                 "passage_id": b.passage_id,
                 "quote": b.quote,
                 "confidence": b.confidence,
+                "supposed": b.supposed,
             }
             for b in judgement.bindings
         ],

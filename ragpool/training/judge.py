@@ -118,11 +118,11 @@ def training_table(records: Sequence[Record], embedder: CachedEmbedder, *, seed:
     training questions only. With those on HotpotQA's and 2WikiMultihopQA's, more incomplete pools of these passed."""
     pools: list[Pool] = []
     benchmark = training_split(records)
-    more = _by_dataset(written.records(benchmark))
     for dataset, own in _by_dataset(benchmark).items():
-        log(f"{dataset}: {len(own)} training questions, {len(more.get(dataset, ()))} written ones")
+        more = written.records(own) if dataset == MUSIQUE else []
+        log(f"{dataset}: {len(own)} training questions, {len(more)} written ones")
         corpus = Corpus(own, embedder)
-        for asked in (own, more.get(dataset, []) if dataset == MUSIQUE else []):
+        for asked in (own, more):
             rounds = min(8, max(1, TRAIN_POOLS // max(1, len(asked))))
             pools += make_pools(asked, corpus, seed=seed, rounds=rounds, plan_share=0.7, binding_share=0.6)
     return _table(pools, embedder)

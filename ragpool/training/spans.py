@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragpool import slots
 from ragpool.errors import InputError, ModelError
 from ragpool.models import local_model
 from ragpool.models.embedder import read_folder
@@ -24,7 +23,7 @@ from ragpool.models.resolve import EMBEDDED, resolve
 from ragpool.models.spans import Encoded, SpanModel, add_deltas, deltas, encode, log_probabilities, shown
 from ragpool.plan import adapter_folder
 from ragpool.settings import ModelSettings
-from ragpool.slots import NONE, Calibration, PairReader, Weighing, log_sum
+from ragpool.slots import NONE, TOLD, Calibration, PairReader, Weighing, log_sum
 from ragpool.training import lora, mined, statements, written
 from ragpool.training.cards import SPANS_CARD, write_card
 from ragpool.training.data import TWOWIKI, Record, dev_split, read_records, training_split
@@ -349,7 +348,7 @@ class _Both:
 
 def _row(both: _Both, weights: Mapping[str, float], weighing: Weighing) -> Row:
     value, logprob, told = weighing.likeliest(weights)
-    if told < slots.TOLD:
+    if told < TOLD:
         value, logprob = None, weights[NONE] - log_sum(weights.values())
     return Row(both.item, both.target, value, logprob)
 
