@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from statistics import fmean
 from unittest import mock
 
 from ragpool import RagPool, Settings
+from ragpool.corpus import load_dataset
 from ragpool.evaluate import Outcome, evaluate
 from ragpool.pipeline import Steps
 from ragpool.plan import RulePlanner
@@ -59,10 +61,11 @@ PARTS: dict[str, Callable[[Steps], Steps]] = {
     "no pages by title (bridging)": without_titles,
 }
 MODES = {"dense search alone": "dense", "BM25 search alone": "bm25"}
+UNTITLED = "titles left out of what is searched"
 PATCHES: dict[str, tuple[str, object]] = {
     "open subjects' likely pages not moved up": ("ragpool.refine.likely", lambda *_: []),
     "evidence in the order of finding": ("ragpool.pipeline.order", lambda question, bindings, found, *_: _as_found(found)),
-    "titles left out of what is searched": ("ragpool.types.Passage.search_text", property(lambda self: _text(self))),
+    UNTITLED: ("ragpool.types.Passage.search_text", property(lambda self: _text(self))),
 }  # fmt: skip
 
 
@@ -84,8 +87,17 @@ def patched(name: str) -> Iterator[None]:
         yield
 
 
-def measure(name: str, files: Sequence[Path], split: str, limit: int | None) -> dict[str, float]:
-    """One variant over all files, each in a store of its own."""
+def indexed(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """A store for each file, with its documents and no answers."""
+    places = {file: folder / str(number) for number, file in enumerate(files)}
+    for file, place in places.items():
+        with RagPool.open(place, create=True, settings=Settings.load()) as rag:
+            rag.index.add(load_dataset(file).documents)
+    return places
+
+
+def measure(name: str, stores: Mapping[Path, Path], split: str, limit: int | None) -> dict[str, float]:
+    """One variant over all files, each in a copy of its store; what is searched otherwise is indexed anew."""
     settings = Settings.load()
     if name in MODES:
         settings = settings.model_copy(
@@ -98,10 +110,13 @@ def measure(name: str, files: Sequence[Path], split: str, limit: int | None) -> 
         return Changed(rag, change)
 
     outcomes: list[Outcome] = []
-    for file in files:
+    for file, store in stores.items():
         with tempfile.TemporaryDirectory() as folder, patched(name):
+            place = Path(folder) / "store"
+            if name != UNTITLED:
+                shutil.copytree(store, place)
             found = evaluate(
-                file, Path(folder), settings, methods=("ragpool",), split=split, limit=limit, open_rag=opened
+                file, place, settings, methods=("ragpool",), split=split, limit=limit, open_rag=opened
             )
         outcomes += [o for o in found.outcomes["ragpool"] if o.answerable]
     return {
@@ -147,12 +162,14 @@ def main() -> None:
     if options.only:
         names = options.only.split(",")
     results: dict[str, dict[str, float]] = {}
-    for name in names:
-        results[name] = measure(name, files, split, limit)
-        if len(results) == 1:
-            print("| variant | " + " | ".join(results[name]) + " |")
-            print("|---" * (len(results[name]) + 1) + "|")
-        print(f"| {name} | " + " | ".join(f"{v:g}" for v in results[name].values()) + " |", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        stores = indexed(files, Path(folder))
+        for name in names:
+            results[name] = measure(name, stores, split, limit)
+            if len(results) == 1:
+                print("| variant | " + " | ".join(results[name]) + " |")
+                print("|---" * (len(results[name]) + 1) + "|")
+            print(f"| {name} | " + " | ".join(f"{v:g}" for v in results[name].values()) + " |", flush=True)
     text = json.dumps(results)
     if options.json:
         options.json.write_text(text + "\n", encoding="utf-8")

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ragpool.distil import Distiller, Sentence, best_spans, content_words, fold, overlap
+from ragpool.nations import country_of
 from ragpool.plan import fill, final_slots, slots_in
 from ragpool.slots import SUPPOSED, TOLD, Reading, subquestion
-from ragpool.types import Binding, Evidence, Question, Triple
+from ragpool.types import Binding, Evidence, Operation, Question, Triple
 from ragpool.values import fits, told_of_the_other
 
 Context = tuple[str, str]
@@ -45,9 +46,12 @@ class Candidate:
 
 
 def filled(triple: Triple, bindings: Sequence[Binding]) -> Triple | None:
-    """The triple with bound values in its subject and relation; None while one of those slots is open."""
+    """The triple with bound values in its subject and relation; None while one of those slots is open.
+
+    What is asked of a "Swedish" is asked of Sweden.
+    """
     values = {b.slot: b.value for b in bindings}
-    subject, relation = fill(triple.subject, values), fill(triple.relation, values)
+    subject, relation = country_of(fill(triple.subject, values)), fill(triple.relation, values)
     if slots_in(subject) or slots_in(relation):
         return None
     return Triple(subject, relation, triple.object)
@@ -126,6 +130,8 @@ class SlotCloser:
                 names = _came_through(question, triple, bindings)
                 binding = self._read(lookup, names, meant, read)
                 least = self._supposable(question, lookup)
+                if binding is None and _ends_a_chain(question, triple):
+                    binding = self._read(lookup, names, meant, read, asked=question.text)
                 if binding is None and least < TOLD and searched(lookup.query):
                     binding = self._read(lookup, names, meant, read, least)
                     binding = replace(binding, supposed=True) if binding is not None else None
@@ -133,12 +139,13 @@ class SlotCloser:
                 bindings.append(binding)
         return tuple(bindings)
 
-    def candidates(self, lookup: Triple, evidence: Sequence[Evidence]) -> list[Candidate]:
-        """The passages that mention the look-up's subject, the most likely first.
+    def candidates(self, lookup: Triple, evidence: Sequence[Evidence], asked: str = "") -> list[Candidate]:
+        """The passages that mention the look-up's subject, the most likely first; their sentences by how they bear on the look-up,
+        or on ``asked``.
 
         Where some carry the whole of its name, those that carry a part of it are somebody else's and left out.
         """
-        ranked = self._distiller.rank(f"{lookup.subject} {lookup.relation}", evidence)
+        ranked = self._distiller.rank(f"{lookup.subject} {asked or lookup.relation}", evidence)
         subject = content_words(lookup.subject)
         mentions = [overlap(subject, content_words(f"{e.title} {e.text}")) for e in evidence]
         needed = 1.0 if 1.0 in mentions else _PART_OF_NAME
@@ -175,24 +182,26 @@ class SlotCloser:
         evidence: Sequence[Evidence],
         read: Read,
         least: float = TOLD,
+        asked: str = "",
     ) -> Binding | None:
         """The value that the evidence gives, told at ``least``. Where another passage gives it, or none does, the subject's own page is
         asked alone too, and goes first: what other pages say in passing is not believed against it. Where that gives
         nothing either, and what the subject did is asked for ("book written"), the value may be a page that tells of it: each
         of the others is asked alone.
 
-        ``before`` are the names that the chain has come through: none of them is the value.
+        ``before`` are the names that the chain has come through: none of them is the value. ``asked`` is the question put to the
+        reader in place of the look-up's own.
         """
-        candidates = self.candidates(lookup, evidence)[: self._passages]
+        candidates = self.candidates(lookup, evidence, asked)[: self._passages]
         own = [c for c in candidates if is_about(lookup.subject, c.evidence.title)]
         others = [c for c in candidates if c not in own]
-        binding = self._read_from(lookup, before, candidates, read, least)
+        binding = self._read_from(lookup, before, candidates, read, least, asked)
         if (
             own
             and others
             and (binding is None or all(binding.passage_id != c.evidence.passage_id for c in own))
         ):
-            binding = self._read_from(lookup, before, own, read, least) or binding
+            binding = self._read_from(lookup, before, own, read, least, asked) or binding
         if binding is not None or len(candidates) < 2 or not _BACKWARD.search(lookup.relation):
             return binding
         titles = {c.evidence.passage_id: c.evidence.title for c in others}
@@ -207,6 +216,7 @@ class SlotCloser:
         candidates: Sequence[Candidate],
         read: Read,
         least: float,
+        asked: str = "",
     ) -> Binding | None:
         """What the reader says of these candidates, if it holds. Where it says what cannot be the value, the sentences
         with that are struck out and the rest is read again.
@@ -216,7 +226,7 @@ class SlotCloser:
             contexts = [(c.evidence.title, " ".join(sentences)) for c, sentences in chosen if sentences]
             if not contexts:
                 return None
-            reading = read(subquestion(lookup), contexts)
+            reading = read(asked or subquestion(lookup), contexts)
             if reading.value is None or reading.told < least:
                 return None
             value = reading.value
@@ -229,6 +239,12 @@ class SlotCloser:
                         )
             chosen = [(c, [s for s in sentences if fold(value) not in fold(s)]) for c, sentences in chosen]
         return None
+
+
+def _ends_a_chain(question: Question, triple: Triple) -> bool:
+    """Whether the answer is the value of this look-up, whose subject another one gives."""
+    alone = question.operation is Operation.LOOKUP and final_slots(question.triples) == (triple.object,)
+    return alone and bool(slots_in(triple.subject))
 
 
 def _came_through(question: Question, triple: Triple, bindings: Sequence[Binding]) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ragpool import prompts
-from ragpool.closing import Read, filled, namesakes, stating
+from ragpool.closing import FIRM, Read, filled, namesakes, stating
 from ragpool.distil import Distiller, Sentence, content_words, fold, overlap
 from ragpool.plan import final_slots, slots_in
 from ragpool.prompts.delimiter import delimiter, delimiter_key
@@ -68,8 +68,8 @@ class SlotGenerator:
 
     Comparisons are made in code over the values of the final slots, and both sources are cited. ``minimum`` is the
     confidence that the reader's answer needs: at .5 its calibrated curve says that it is as likely right as wrong.
-    Where the plan led nowhere, the answer of a single search is given as a partial one, so that a bad plan is not worse
-    than none. Without ``abstain`` a reading that is less sure, or that the checks refuse, is given as a partial answer.
+    Where the plan led nowhere, or to a value that is less sure than the answer of a single search, that is given as a partial
+    one, so that a bad plan is not worse than none. Without ``abstain`` a reading that is less sure, or that the checks refuse, is given as a partial answer.
     """
 
     name = "slots@1"
@@ -90,10 +90,15 @@ class SlotGenerator:
         usage, status = Usage(), AnswerStatus.ANSWERED
         if any(b.supposed for b in judgement.bindings):
             status = AnswerStatus.PARTIAL
+        doubted = None if found is None else _doubted(question, judgement.bindings)
+        if found is not None and doubted is not None:
+            rival = self._as_one_search(question, context, read, max(doubted, self._minimum))
+            if rival is not None and not same(rival[0], found[0]):
+                found, status = rival, AnswerStatus.PARTIAL
         if found is None:
             found, usage = self._from_reader(question, context, judgement.bindings, read)
         if found is None and _plan_is_no_good(question, judgement.bindings):
-            found, status = self._as_one_search(question, context, read), AnswerStatus.PARTIAL
+            found, status = self._as_one_search(question, context, read, self._minimum), AnswerStatus.PARTIAL
         if found is None and not self._abstain:
             found, status = self._guess(question, context, read), AnswerStatus.PARTIAL
         if found is None:
@@ -141,14 +146,17 @@ class SlotGenerator:
         sources = [(b.value, b.passage_id, b.quote) for b in bindings]
         return (answer, [*sources, *located]), reading.usage
 
-    def _as_one_search(self, question: Question, context: Sequence[Evidence], read: Read) -> Found | None:
-        """What a single search would have answered, where the names of the question, but for a slip, stand in what it found."""
+    def _as_one_search(
+        self, question: Question, context: Sequence[Evidence], read: Read, least: float
+    ) -> Found | None:
+        """What a single search would have answered with a confidence of ``least``, where the names of the question, but for a
+        slip, stand in what it found."""
         shown = self._shown(question, [e for e in context if e.round == 0])
         told = " ".join(f"{e.title} {e.text}" for e in shown)
         if not shown or share_told(told, question.text) < _NAMES_TOLD:
             return None
         reading = read(question.text, _contexts(shown))
-        if reading.value is None or not self._holds(reading):
+        if reading.value is None or reading.told < TOLD or reading.confidence < least:
             return None
         answer = _answer(question, reading.value)
         located = _locate(reading.value, question, shown, self._distiller.rank(question.text, shown), None)
@@ -191,6 +199,14 @@ def _plan_is_no_good(question: Question, bindings: Sequence[Binding]) -> bool:
     bound = {b.slot for b in bindings}
     finals = final_slots(question.triples)
     return bool(question.triples) and (not bound or all(slot in bound for slot in finals))
+
+
+def _doubted(question: Question, bindings: Sequence[Binding]) -> float | None:
+    """The confidence of the value that the slots give as the answer, where it is not firm; None otherwise, and for comparisons."""
+    if question.operation is not Operation.LOOKUP:
+        return None
+    last = next((b for b in bindings if b.slot == final_slots(question.triples)[-1]), None)
+    return last.confidence if last is not None and last.confidence < FIRM else None
 
 
 def _last_lookup(question: Question, bindings: Sequence[Binding]) -> Triple | None:

@@ -127,6 +127,8 @@ def test_filled_and_is_about() -> None:
     binding = Binding("?1", "Cora Vell", "p", "q", 1.0)
     assert filled(Triple("?1", "birthplace", "?2"), [binding]) == Triple("Cora Vell", "birthplace", "?2")
     assert filled(Triple("?1", "birthplace", "?2"), []) is None
+    swede = Binding("?1", "Swedish", "p", "a Swedish painter", 1.0)
+    assert filled(Triple("?1", "capital", "?2"), [swede]) == Triple("Sweden", "capital", "?2")
     assert is_about("Edgar Lewis", "Edgar Lewis (director)")
     assert not is_about("Edgar Lewis", "Edgar Lewisham")
 

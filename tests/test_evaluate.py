@@ -22,7 +22,7 @@ from ragpool.evaluate.metrics import (
     reliability,
     token_f1,
 )
-from ragpool.evaluate.summary import by_kind, figures, recall_by_round
+from ragpool.evaluate.summary import ENDINGS, by_kind, ending, figures, recall_by_round
 from ragpool.settings import Settings
 from ragpool.training.data import is_dev
 from ragpool.types import Answer, AnswerStatus, Judgement, StopReason, Usage
@@ -148,6 +148,21 @@ class TestFigures:
         ]
         row = figures("ours", asked)
         assert (row.abstained, row.abstention_precision, row.abstention_recall) == (0.5, 0.5, 0.5)
+
+    def test_every_question_ends_in_one_way(self) -> None:
+        asked = [
+            outcome("a", 1.0),
+            replace(outcome("b", 0.5), em=0.0),
+            outcome("c", 0.0),
+            outcome("d", 0.0, by_round=(0.5,)),
+            outcome("e", 0.0, refused=True),
+            outcome("f", 0.0, refused=True, by_round=(0.5,)),
+            outcome("g", 1.0, refused=True, answerable=False, gold=()),
+            outcome("h", 0.0, answerable=False, gold=()),
+        ]
+        assert figures("ours", asked).endings == dict.fromkeys(ENDINGS, 1)
+        assert [ending(o) for o in asked] == list(ENDINGS)
+        assert sum(figures("ours", asked[:3]).endings.values()) == 3
 
     def test_evidence_counts_where_gold_is_known(self) -> None:
         asked = [outcome("a", 1.0), outcome("b", 1.0, by_round=(0.0,), gold=())]

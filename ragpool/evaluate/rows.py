@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from ragpool.evaluate.harness import DEPTHS, Evaluation
-from ragpool.evaluate.summary import MAIN_DEPTH, Figures, Gain, by_kind, summarise
+from ragpool.evaluate.summary import (
+    ENDINGS,
+    MAIN_DEPTH,
+    REFUSED,
+    REFUSED_UNSEEN,
+    WRONG,
+    WRONG_UNSEEN,
+    Figures,
+    Gain,
+    by_kind,
+    summarise,
+)
 from ragpool.pool import answer_json
 from ragpool.settings import Settings
 
@@ -63,6 +74,10 @@ def _all(k: int) -> Write:
     return lambda f: share(f.all_evidence[k])
 
 
+def _count(*endings: str) -> Write:
+    return lambda f: " / ".join(str(f.endings[name]) for name in endings)
+
+
 ROWS: dict[str, Write] = {
     "questions": lambda f: str(f.questions),
     "EM": lambda f: share(f.em),
@@ -87,6 +102,7 @@ ROWS: dict[str, Write] = {
     "abstained": lambda f: share(f.abstained),
     "abstention precision": lambda f: share(f.abstention_precision),
     "abstention recall": lambda f: share(f.abstention_recall),
+    **{name: _count(name) for name in ENDINGS},
 }  # fmt: skip
 """Every figure of a method by itself."""
 
@@ -122,6 +138,8 @@ MAIN_ROWS: dict[str, Write] = {
     "EM / F1": lambda f: f"{share(f.em)} / {share(f.f1)}",
     _F1_GAIN: GAINS["F1"],
     "worse than single": _worse,
+    "wrong / refused, with all evidence": _count(WRONG, REFUSED),
+    "wrong / refused, without": _count(WRONG_UNSEEN, REFUSED_UNSEEN),
     "judge false positives / negatives": lambda f: (
         f"{share(f.judge_false_positives)} / {share(f.judge_false_negatives)}" if f.judgements else "-"
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
@@ -12,6 +13,14 @@ from ragpool.evaluate.harness import DEPTHS, Evaluation, Outcome, Verdict
 from ragpool.evaluate.metrics import auroc, bootstrap, calibration_error, macro_f1
 
 MAIN_DEPTH = 8
+
+RIGHT, PARTLY = "right", "partly right"
+WRONG, WRONG_UNSEEN = "wrong with all evidence", "wrong without all evidence"
+REFUSED, REFUSED_UNSEEN = "refused with all evidence", "refused without all evidence"
+RIGHTLY_REFUSED, MADE_UP = "rightly refused", "answered without an answer"
+ENDINGS = (RIGHT, PARTLY, WRONG, WRONG_UNSEEN, REFUSED, REFUSED_UNSEEN, RIGHTLY_REFUSED, MADE_UP)
+"""How a question may end. "All evidence" is what the generator was given, MAIN_DEPTH passages; the last two are those of
+questions that have no answer."""
 
 Value = Callable[[Outcome], float]
 
@@ -35,7 +44,7 @@ class Figures:
     ``tokens`` are of prompts and completions. ``duplicates`` is the share of retrieved passages that repeat another's
     text. ``abstention_precision`` is the share of refused questions that cannot be answered, ``abstention_recall`` the
     share of those that was refused. ``worse_than_single`` is the share, ``worse`` the number of questions with a lower
-    F1 than single-shot's. ``gains`` are differences to single-shot by the name of the figure, empty without it.
+    F1 than single-shot's. ``endings`` counts the questions by ENDINGS: where the loss is. ``gains`` are differences to single-shot by the name of the figure, empty without it.
     """
 
     method: str
@@ -64,6 +73,7 @@ class Figures:
     abstention_recall: float
     worse_than_single: float
     worse: int
+    endings: dict[str, int]
     gains: dict[str, Gain]
 
     def to_json(self) -> dict[str, Any]:
@@ -119,6 +129,7 @@ def figures(method: str, outcomes: Sequence[Outcome], single: Sequence[Outcome] 
     abstained = [o for o in outcomes if o.abstained]
     unanswerable = [o for o in outcomes if not o.answerable]
     worse = [ours.f1 < theirs.f1 for ours, theirs in pairs]
+    counted = Counter(map(ending, outcomes))
     return Figures(
         method=method,
         questions=len(outcomes),
@@ -148,8 +159,20 @@ def figures(method: str, outcomes: Sequence[Outcome], single: Sequence[Outcome] 
         abstention_recall=_share([o.abstained for o in unanswerable]),
         worse_than_single=_share(worse),
         worse=sum(worse),
+        endings={name: counted[name] for name in ENDINGS},
         gains={name: _gain(name, pairs) for name in _GAINS} if pairs and method != "single" else {},
     )
+
+
+def ending(outcome: Outcome) -> str:
+    """The one of ENDINGS that a question came to."""
+    if not outcome.answerable:
+        return RIGHTLY_REFUSED if outcome.abstained else MADE_UP
+    if outcome.f1 > 0:
+        return RIGHT if outcome.em == 1 else PARTLY
+    if outcome.complete[MAIN_DEPTH]:
+        return REFUSED if outcome.abstained else WRONG
+    return REFUSED_UNSEEN if outcome.abstained else WRONG_UNSEEN
 
 
 def recall_by_round(outcomes: Sequence[Outcome]) -> list[float]:

@@ -25,6 +25,7 @@ from ragpool.slots import (
 from ragpool.training import lora, metrics, mined, statements, written
 from ragpool.training.cards import READER_CARD, write_card
 from ragpool.training.data import (
+    HOTPOT,
     MUSIQUE,
     TWOWIKI,
     dev_split,
@@ -46,7 +47,11 @@ SECOND_RATE = 3e-4
 THIRD_SIZES = {
     (TWOWIKI, LOOKUP): 80, (TWOWIKI, FULL): 40, (MUSIQUE, LOOKUP): 80, (OTHER_WORLDS, LOOKUP): 350, (OTHER_WORLDS, FULL): 40,
 }  # fmt: skip
-THIRD_RATE = 2e-4
+FOURTH_SIZES = {
+    (TWOWIKI, LOOKUP): 80, (TWOWIKI, FULL): 40, (MUSIQUE, LOOKUP): 80, (OTHER_WORLDS, LOOKUP): 160, (OTHER_WORLDS, FULL): 30,
+}  # fmt: skip
+WRITTEN_SIZES = {(HOTPOT, FULL): 220, (MUSIQUE, FULL): 220, (TWOWIKI, FULL): 80, (HOTPOT, LOOKUP): 60}
+LATE_RATE = 2e-4
 SECOND_BATCH = 768
 PARTS = 4
 
@@ -70,7 +75,9 @@ def train(
     ]
     second = out / "second"
     lora.mean(stages, second)
-    trained["later"].append(third_stage(files, second, out, seed=seed, threads=threads, log=log))
+    third = out / "third"
+    trained["later"].append(third_stage(files, second, third, seed=seed, threads=threads, log=log))
+    trained["later"].append(fourth_stage(files, third, out, seed=seed, threads=threads, log=log))
     log("measuring on the dev split")
     return write_card(READER_CARD, files, out, trained, evaluate(files, out))
 
@@ -109,7 +116,7 @@ def second_stage(
 def third_stage(
     files: Sequence[Path], second: Path, out: Path, *, seed: int = 0, threads: int = 2, log: lora.Log
 ) -> dict[str, Any]:
-    """A short last epoch from the adapter in ``second``: look-ups from the other end ("whose book is this" asked of the
+    """A short epoch from the adapter in ``second``: look-ups from the other end ("whose book is this" asked of the
     author) and traps (the date of death where that of birth is asked for), among some of all the rest."""
     rng = random.Random(f"{seed}-third")
     records = training_split(read_records(files))
@@ -122,8 +129,29 @@ def third_stage(
     )
     rng.shuffle(mixed)
     parts = [_pairs(mixed[n::PARTS]) for n in range(PARTS)]
-    recipe = lora.Recipe(seed=seed, rate=THIRD_RATE, batch_tokens=SECOND_BATCH, threads=threads)
+    recipe = lora.Recipe(seed=seed, rate=LATE_RATE, batch_tokens=SECOND_BATCH, threads=threads)
     return lora.train_lora(parts, out, recipe, log, start=second)
+
+
+def fourth_stage(
+    files: Sequence[Path], third: Path, out: Path, *, seed: int = 0, threads: int = 2, log: lora.Log
+) -> dict[str, Any]:
+    """An epoch from the adapter in ``third`` over what people ask in words of their own: the look-ups of ``paragraphs.tsv`` and
+    whole questions over several passages, among some of all the rest."""
+    rng = random.Random(f"{seed}-fourth")
+    records = training_split(read_records(files))
+    mixed = (
+        examples(records, rng, FOURTH_SIZES, first=is_rare)
+        + examples(written.records(records), rng, WRITTEN_SIZES)
+        + written.examples(records, 2400, rng, written.PARAGRAPHS)
+        + written.examples(records, 150, rng, written.BACKWARD)
+        + mined.examples(records, 40, rng)
+        + statements.examples(40, rng)
+    )
+    rng.shuffle(mixed)
+    parts = [_pairs(mixed[n::PARTS]) for n in range(PARTS)]
+    recipe = lora.Recipe(seed=seed, rate=LATE_RATE, batch_tokens=SECOND_BATCH, threads=threads)
+    return lora.train_lora(parts, out, recipe, log, start=third)
 
 
 def _pairs(samples: Sequence[Sample]) -> list[lora.Example]:
