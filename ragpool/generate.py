@@ -68,8 +68,9 @@ class SlotGenerator:
 
     Comparisons are made in code over the values of the final slots, and both sources are cited. ``minimum`` is the
     confidence that the reader's answer needs: at .5 its calibrated curve says that it is as likely right as wrong.
-    Where the plan led nowhere, or to a value that is less sure than the answer of a single search, that is given as a partial
-    one, so that a bad plan is not worse than none. Without ``abstain`` a reading that is less sure, or that the checks refuse, is given as a partial answer.
+    Where the plan led nowhere, or to a value that is not firm, the answer of a single search goes before a less confident one,
+    as a partial answer, so that a bad plan is not worse than none. Without ``abstain`` a reading that is less sure, or that
+    the checks refuse, is given as a partial answer.
     """
 
     name = "slots@1"
@@ -86,19 +87,18 @@ class SlotGenerator:
     def generate(
         self, question: Question, context: Sequence[Evidence], judgement: Judgement, read: Read
     ) -> Steps[str, None, Written]:
-        found = self._from_slots(question, judgement.bindings)
         usage, status = Usage(), AnswerStatus.ANSWERED
+        found, sure = self._from_slots(question, judgement.bindings)
+        doubted = sure < FIRM
+        if found is None:
+            found, sure, usage = self._from_reader(question, context, judgement.bindings, read)
+            doubted = _plan_is_no_good(question, judgement.bindings)
         if any(b.supposed for b in judgement.bindings):
             status = AnswerStatus.PARTIAL
-        doubted = None if found is None else _doubted(question, judgement.bindings)
-        if found is not None and doubted is not None:
-            rival = self._as_one_search(question, context, read, max(doubted, self._minimum))
-            if rival is not None and not same(rival[0], found[0]):
+        if doubted:
+            rival = self._as_one_search(question, context, read, max(sure, self._minimum))
+            if rival is not None and (found is None or not same(rival[0], found[0])):
                 found, status = rival, AnswerStatus.PARTIAL
-        if found is None:
-            found, usage = self._from_reader(question, context, judgement.bindings, read)
-        if found is None and _plan_is_no_good(question, judgement.bindings):
-            found, status = self._as_one_search(question, context, read, self._minimum), AnswerStatus.PARTIAL
         if found is None and not self._abstain:
             found, status = self._guess(question, context, read), AnswerStatus.PARTIAL
         if found is None:
@@ -111,40 +111,42 @@ class SlotGenerator:
         yield text
         return Draft(text, value, citations, status), usage
 
-    def _from_slots(self, question: Question, bindings: Sequence[Binding]) -> Found | None:
-        """The answer, when every final slot is closed."""
+    def _from_slots(self, question: Question, bindings: Sequence[Binding]) -> tuple[Found | None, float]:
+        """The answer, when every final slot is closed, and the confidence of the value that it is (1 for comparisons)."""
         bound = {b.slot: b for b in bindings}
         finals = final_slots(question.triples)
         if not finals or any(slot not in bound for slot in finals):
-            return None
+            return None, 0.0
         sources = [(b.value, b.passage_id, b.quote) for b in bindings]
         if question.operation is Operation.LOOKUP:
-            answer = in_the_form_asked(question.text, bound[finals[-1]].value)
-            return None if answer is None else (answer, sources)
+            last = bound[finals[-1]]
+            answer = in_the_form_asked(question.text, last.value)
+            return (None, 0.0) if answer is None else ((answer, sources), last.confidence)
         value = compare(question.operation, question.compared, [bound[slot].value for slot in finals])
-        return None if value is None else (value, sources)
+        return (None, 0.0) if value is None else ((value, sources), 1.0)
 
     def _from_reader(
         self, question: Question, context: Sequence[Evidence], bindings: Sequence[Binding], read: Read
-    ) -> tuple[Found | None, Usage]:
+    ) -> tuple[Found | None, float, Usage]:
+        """What the reader says of the whole context, if the checks let it stand; its confidence, and the cost."""
         shown = self._shown(question, context)
         if not shown:
-            return None, Usage()
+            return None, 0.0, Usage()
         sentences = self._distiller.rank(question.text, shown)
         reading = read(question.text, _contexts(shown))
         if reading.value is None or not self._holds(reading):
-            return None, reading.usage
+            return None, 0.0, reading.usage
         answer = _answer(question, reading.value)
         if answer is None or any(same(reading.value, b.value) for b in bindings):
-            return None, reading.usage  # a step on the way is not the answer
+            return None, 0.0, reading.usage  # a step on the way is not the answer
         asked = _last_lookup(question, bindings)
         located = _locate(reading.value, question, shown, sentences, asked)
         if asked is not None and fold(reading.value) not in ("yes", "no"):
             leads = 1 if asked.subject or len(question.triples) == 1 else 2
             if len(located) < leads:  # of an open chain's end no passage tells alone: another must name it
-                return None, reading.usage
+                return None, 0.0, reading.usage
         sources = [(b.value, b.passage_id, b.quote) for b in bindings]
-        return (answer, [*sources, *located]), reading.usage
+        return (answer, [*sources, *located]), reading.confidence, reading.usage
 
     def _as_one_search(
         self, question: Question, context: Sequence[Evidence], read: Read, least: float
@@ -199,14 +201,6 @@ def _plan_is_no_good(question: Question, bindings: Sequence[Binding]) -> bool:
     bound = {b.slot for b in bindings}
     finals = final_slots(question.triples)
     return bool(question.triples) and (not bound or all(slot in bound for slot in finals))
-
-
-def _doubted(question: Question, bindings: Sequence[Binding]) -> float | None:
-    """The confidence of the value that the slots give as the answer, where it is not firm; None otherwise, and for comparisons."""
-    if question.operation is not Operation.LOOKUP:
-        return None
-    last = next((b for b in bindings if b.slot == final_slots(question.triples)[-1]), None)
-    return last.confidence if last is not None and last.confidence < FIRM else None
 
 
 def _last_lookup(question: Question, bindings: Sequence[Binding]) -> Triple | None:

@@ -85,6 +85,20 @@ class TestSlots:
         _, draft, _ = written(SlotGenerator(distiller), plan, (), Reading("Port Ennis", 0.3))
         assert draft.status is AnswerStatus.INSUFFICIENT
 
+    def test_a_value_that_is_not_firm_gives_way_to_a_surer_answer_of_a_single_search(
+        self, distiller: Distiller
+    ) -> None:
+        doubted = (BINDINGS[0], replace(BINDINGS[1], value="Alda", confidence=0.5))
+        for confidence, answer, status in (
+            (0.7, "Port Ennis", AnswerStatus.PARTIAL),
+            (0.4, "Alda", AnswerStatus.ANSWERED),
+        ):
+            _, draft, _ = written(SlotGenerator(distiller), PLAN, doubted, Reading("Port Ennis", confidence))
+            assert (draft.answer, draft.status) == (answer, status)
+        firm = (BINDINGS[0], replace(doubted[1], confidence=0.65))
+        _, draft, _ = written(SlotGenerator(distiller), PLAN, firm, Reading("Port Ennis", 0.7))
+        assert draft.answer == "Alda"
+
     def test_a_question_about_nobody_here_is_not_answered_so(self, distiller: Distiller) -> None:
         plan = parse_plan(
             "Bo Reed | age | ?1\n?1 | date of death | ?2", "Where was the mother of Bo Reed born?"
