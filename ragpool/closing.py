@@ -16,7 +16,7 @@ from ragpool.nations import country_of
 from ragpool.plan import fill, final_slots, slots_in
 from ragpool.slots import SUPPOSED, TOLD, Reading, subquestion
 from ragpool.types import Binding, Evidence, Operation, Question, Triple
-from ragpool.values import fits, told_of_the_other
+from ragpool.values import fits, in_the_form_asked, told_of_the_other
 
 Context = tuple[str, str]
 Read = Callable[[str, Sequence[Context]], Reading]
@@ -43,6 +43,32 @@ class Candidate:
     evidence: Evidence
     sentences: tuple[Sentence, ...]
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A look-up as it is put to the reader.
+
+    ``names`` are those that its chain has come through: none of them is the value. ``whole`` is the question whose answer the
+    value is, empty for a step on the way; ``words`` are asked in place of the look-up's own; ``least`` is how well a value
+    must be told.
+    """
+
+    lookup: Triple
+    names: tuple[str, ...] = ()
+    whole: str = ""
+    words: str = ""
+    least: float = TOLD
+
+    @property
+    def query(self) -> str:
+        return self.words or subquestion(self.lookup)
+
+    def may_be(self, value: str) -> bool:
+        """Whether ``value`` can be what is asked for, whatever the passages say."""
+        if any(is_about(name, value) for name in self.names):
+            return False
+        return not self.whole or in_the_form_asked(self.whole, value) is not None
 
 
 def filled(triple: Triple, bindings: Sequence[Binding]) -> Triple | None:
@@ -87,7 +113,8 @@ class SlotCloser:
     look-up brought in is not read from other passages while its own is not in the pool ("an Indian film" does not
     make its director Indian). ``passages`` and ``sentences`` bound what the reader is shown for one look-up; of the
     subject's own page it is shown ``own`` sentences, since those often say "it" and rank low. What the reader says is
-    told counts. What was searched for in vain may be supposed: a step on the way, since the next look-up is its test, and
+    told counts. The end of a chain that is not read so is asked in the question's own words, which say more than a relation.
+    What was searched for in vain may be supposed: a step on the way, since the next look-up is its test, and
     what is asked of a name without a page of its own. Where there is one, its silence counts.
     """
 
@@ -127,25 +154,29 @@ class SlotCloser:
                 told = next((b.quote for b in bindings if b.slot in slots_in(triple.subject)), question.text)
                 others = namesakes(lookup.subject, told, [e.title for e in evidence])
                 meant = [e for e in evidence if e.title not in others]
-                names = _came_through(question, triple, bindings)
-                binding = self._read(lookup, names, meant, read)
+                asked = Asked(
+                    lookup,
+                    _came_through(question, triple, bindings),
+                    question.text if _is_the_answer(question, lookup) else "",
+                )
+                binding = self._read(asked, meant, read)
+                if binding is None and asked.whole and slots_in(triple.subject):
+                    binding = self._read(replace(asked, words=question.text), meant, read)
                 least = self._supposable(question, lookup)
-                if binding is None and _ends_a_chain(question, triple):
-                    binding = self._read(lookup, names, meant, read, asked=question.text)
                 if binding is None and least < TOLD and searched(lookup.query):
-                    binding = self._read(lookup, names, meant, read, least)
+                    binding = self._read(replace(asked, least=least), meant, read)
                     binding = replace(binding, supposed=True) if binding is not None else None
             if binding is not None:
                 bindings.append(binding)
         return tuple(bindings)
 
-    def candidates(self, lookup: Triple, evidence: Sequence[Evidence], asked: str = "") -> list[Candidate]:
-        """The passages that mention the look-up's subject, the most likely first; their sentences by how they bear on the look-up,
-        or on ``asked``.
+    def candidates(self, asked: Asked, evidence: Sequence[Evidence]) -> list[Candidate]:
+        """The passages that mention the look-up's subject, the most likely first.
 
         Where some carry the whole of its name, those that carry a part of it are somebody else's and left out.
         """
-        ranked = self._distiller.rank(f"{lookup.subject} {asked or lookup.relation}", evidence)
+        lookup = asked.lookup
+        ranked = self._distiller.rank(f"{lookup.subject} {asked.words or lookup.relation}", evidence)
         subject = content_words(lookup.subject)
         mentions = [overlap(subject, content_words(f"{e.title} {e.text}")) for e in evidence]
         needed = 1.0 if 1.0 in mentions else _PART_OF_NAME
@@ -175,79 +206,63 @@ class SlotCloser:
         held = any(is_about(lookup.subject, e.title) for e in evidence)
         return not held and self._has_page(lookup.subject)
 
-    def _read(
-        self,
-        lookup: Triple,
-        before: Sequence[str],
-        evidence: Sequence[Evidence],
-        read: Read,
-        least: float = TOLD,
-        asked: str = "",
-    ) -> Binding | None:
-        """The value that the evidence gives, told at ``least``. Where another passage gives it, or none does, the subject's own page is
+    def _read(self, asked: Asked, evidence: Sequence[Evidence], read: Read) -> Binding | None:
+        """The value that the evidence gives. Where another passage gives it, or none does, the subject's own page is
         asked alone too, and goes first: what other pages say in passing is not believed against it. Where that gives
         nothing either, and what the subject did is asked for ("book written"), the value may be a page that tells of it: each
         of the others is asked alone.
-
-        ``before`` are the names that the chain has come through: none of them is the value. ``asked`` is the question put to the
-        reader in place of the look-up's own.
         """
-        candidates = self.candidates(lookup, evidence, asked)[: self._passages]
+        lookup = asked.lookup
+        candidates = self.candidates(asked, evidence)[: self._passages]
         own = [c for c in candidates if is_about(lookup.subject, c.evidence.title)]
         others = [c for c in candidates if c not in own]
-        binding = self._read_from(lookup, before, candidates, read, least, asked)
+        binding = self._read_from(asked, candidates, read)
         if (
             own
             and others
             and (binding is None or all(binding.passage_id != c.evidence.passage_id for c in own))
         ):
-            binding = self._read_from(lookup, before, own, read, least, asked) or binding
+            binding = self._read_from(asked, own, read) or binding
         if binding is not None or len(candidates) < 2 or not _BACKWARD.search(lookup.relation):
             return binding
         titles = {c.evidence.passage_id: c.evidence.title for c in others}
-        alone = (self._read_from(lookup, before, [c], read, TOLD) for c in others)
+        alone = (self._read_from(replace(asked, least=TOLD), [c], read) for c in others)
         found = [b for b in alone if b and b.confidence >= _ALONE and is_about(b.value, titles[b.passage_id])]
         return max(found, key=lambda b: b.confidence, default=None)
 
-    def _read_from(
-        self,
-        lookup: Triple,
-        before: Sequence[str],
-        candidates: Sequence[Candidate],
-        read: Read,
-        least: float,
-        asked: str = "",
-    ) -> Binding | None:
+    def _read_from(self, asked: Asked, candidates: Sequence[Candidate], read: Read) -> Binding | None:
         """What the reader says of these candidates, if it holds. Where it says what cannot be the value, the sentences
         with that are struck out and the rest is read again.
         """
-        chosen = [(c, self._shown(lookup, c)) for c in candidates]
+        chosen = [(c, self._shown(asked.lookup, c)) for c in candidates]
         for _ in range(_READINGS):
             contexts = [(c.evidence.title, " ".join(sentences)) for c, sentences in chosen if sentences]
             if not contexts:
                 return None
-            reading = read(asked or subquestion(lookup), contexts)
-            if reading.value is None or reading.told < least:
-                return None
+            reading = read(asked.query, contexts)
             value = reading.value
-            if not any(is_about(name, value) for name in before):
-                for candidate, sentences in chosen:
-                    quote = stating(lookup, value, candidate.evidence, sentences)
-                    if quote is not None:
-                        return Binding(
-                            lookup.object, value, candidate.evidence.passage_id, quote, reading.confidence
-                        )
+            if value is None or reading.told < asked.least:
+                return None
+            for candidate, sentences in chosen if asked.may_be(value) else ():
+                quote = stating(asked.lookup, value, candidate.evidence, sentences)
+                if quote is not None:
+                    return Binding(
+                        asked.lookup.object,
+                        value,
+                        candidate.evidence.passage_id,
+                        quote,
+                        reading.confidence,
+                    )
             chosen = [(c, [s for s in sentences if fold(value) not in fold(s)]) for c, sentences in chosen]
         return None
 
 
-def _ends_a_chain(question: Question, triple: Triple) -> bool:
-    """Whether the answer is the value of this look-up, whose subject another one gives."""
-    alone = question.operation is Operation.LOOKUP and final_slots(question.triples) == (triple.object,)
-    return alone and bool(slots_in(triple.subject))
+def _is_the_answer(question: Question, lookup: Triple) -> bool:
+    """Whether the value of this look-up, and no other, is what the question asks for."""
+    return question.operation is Operation.LOOKUP and final_slots(question.triples) == (lookup.object,)
 
 
-def _came_through(question: Question, triple: Triple, bindings: Sequence[Binding]) -> list[str]:
+def _came_through(question: Question, triple: Triple, bindings: Sequence[Binding]) -> tuple[str, ...]:
     """The subjects of the look-ups that lead to ``triple``, with bound names filled in."""
     leading = {t.object: t for t in question.triples}
     names = []
@@ -258,7 +273,7 @@ def _came_through(question: Question, triple: Triple, bindings: Sequence[Binding
         triple = leading[slot]
         known = filled(triple, bindings)
         names += [known.subject] if known is not None else []
-    return names
+    return tuple(names)
 
 
 def stating(lookup: Triple, value: str, evidence: Evidence, sentences: Sequence[str]) -> str | None:

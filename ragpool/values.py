@@ -34,6 +34,10 @@ _SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9}
 _FACT = re.compile(r"\d[\d,.]*\d|\d|\b[^\W\d_]+\b", re.UNICODE)
 
 _ASKS_DATE = re.compile(r"\b(?:date|year|when|birthday)\b", re.IGNORECASE)
+_TELLS_TIME = re.compile(
+    r"\b(?:when|dates?|days?|months?|years?|decades?|century|centuries|period|era|season|time|age|how (?:long|old)|birthday|since|until)\b",
+    re.IGNORECASE,
+)
 _ASKS_YEAR = re.compile(r"\b(?:what|which) year\b", re.IGNORECASE)
 _ASKS_NUMBER = re.compile(
     r"\b(?:number of|how (?:many|long|tall|high|deep|large|far)|population|length|height|elevation|depth)\b",
@@ -190,7 +194,8 @@ def _of_the_other_end(relation: str, value: str, sentence: str) -> bool:
 
 
 def in_the_form_asked(question: str, value: str) -> str | None:
-    """``value`` as an answer to ``question``: the year alone where a year is asked for; None when it is of another kind.
+    """``value`` as an answer to ``question``: the year alone where a year is asked for; None when it is of another kind, as a day
+    of the calendar is where the question has no word for time.
 
     >>> in_the_form_asked("In what year was Alda Brenn born?", "4 May 1890")
     '1890'
@@ -198,8 +203,11 @@ def in_the_form_asked(question: str, value: str) -> str | None:
     opening = " ".join(question.split()[:3])
     if not fits(opening, value):
         return None
-    date = parse_date(value) if _ASKS_YEAR.search(question) else None
-    return str(date[0]) if date else value
+    date = parse_date(value)
+    is_a_day = bool(date and date[1]) and _DATE.fullmatch(value.strip()) is not None
+    if is_a_day and not _TELLS_TIME.search(question):
+        return None
+    return str(date[0]) if date and _ASKS_YEAR.search(question) else value
 
 
 def compare(operation: Operation, compared: Sequence[str], values: Sequence[str]) -> str | None:

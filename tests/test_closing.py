@@ -12,7 +12,7 @@ from ragpool.plan import parse_plan
 from ragpool.slots import Reading
 from ragpool.types import Binding, Evidence, Span, Triple
 
-QUESTION = parse_plan(PLANS[BORN], BORN)
+asked = parse_plan(PLANS[BORN], BORN)
 assert QUESTION is not None
 POOL = {d.id: Evidence(d.id, d.id, d.title, d.text, (Span(0, len(d.text)),), 0, "q", 1.0) for d in DOCUMENTS}
 TITLES = {d.title for d in DOCUMENTS}
@@ -221,3 +221,25 @@ def test_a_page_that_tells_of_the_subject_may_be_the_value_itself() -> None:
 
     closer = SlotCloser(Distiller(HashEmbedder()))
     assert [b.value for b in closer.close(plan, pool, (), Shy().read)] == ["Ann Vell", "The Lark"]
+
+
+def test_the_end_of_a_chain_that_is_not_read_is_asked_in_the_words_of_the_question() -> None:
+    asked = "Which fair is held every May in the home town of Ann Vell?"
+    plan = parse_plan("Ann Vell | home town | ?1\n?1 | name of event | ?2", asked)
+    assert plan is not None
+    pages = [
+        page("Ann Vell", "Ann Vell lives in Port Ennis."),
+        page("Port Ennis", "Port Ennis is a harbour. The Herring Fair is held in it every May."),
+    ]
+
+    class InWords:
+        """Understands the question, and of the look-ups the first."""
+
+        name = "words"
+
+        def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
+            known = {"Ann Vell, home town?": "Port Ennis", asked: "Herring Fair"}
+            return Reading(known.get(query), 0.7) if query in known else Reading(None, 0.0)
+
+    found = SlotCloser(Distiller(HashEmbedder())).close(plan, pages, (), InWords().read)
+    assert [b.value for b in found] == ["Port Ennis", "Herring Fair"]

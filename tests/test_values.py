@@ -199,3 +199,10 @@ def test_what_is_told_of_the_other_is_told_apart(
 @given(st.text(max_size=60), st.text(max_size=20), st.text(max_size=60))
 def test_any_text_may_be_told(relation: str, value: str, sentence: str) -> None:
     assert told_of_the_other(relation, value, sentence) in (True, False)
+
+
+def test_a_day_is_no_answer_where_no_word_of_the_question_is_about_time() -> None:
+    asked = "What was the bomb called that was dropped on the home town of Ada Brenn?"
+    assert in_the_form_asked(asked, "6 August 1945") is None
+    assert in_the_form_asked(asked, "Little Boy") == "Little Boy"
+    assert in_the_form_asked("On what day was it dropped?", "6 August 1945") == "6 August 1945"
