@@ -12,7 +12,7 @@ from ragpool.plan import parse_plan
 from ragpool.slots import Reading
 from ragpool.types import Binding, Evidence, Span, Triple
 
-asked = parse_plan(PLANS[BORN], BORN)
+QUESTION = parse_plan(PLANS[BORN], BORN)
 assert QUESTION is not None
 POOL = {d.id: Evidence(d.id, d.id, d.title, d.text, (Span(0, len(d.text)),), 0, "q", 1.0) for d in DOCUMENTS}
 TITLES = {d.title for d in DOCUMENTS}
