@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ragpool.distil import Distiller, Sentence, best_spans, content_words, fold, overlap
+from ragpool.distil import Distiller, Sentence, best_spans, content_words, holds, overlap
+from ragpool.index.titles import normalise, without_brackets
 from ragpool.nations import country_of
 from ragpool.plan import fill, final_slots, slots_in
 from ragpool.slots import SUPPOSED, TOLD, Reading, subquestion
@@ -32,8 +33,10 @@ _ON_THE_WAY = 0.02  # how well a step must be told to be supposed, where its sub
 _ALONE = 0.55  # the confidence that a page must have, asked alone, to be the value itself
 _READINGS = 3  # of the same candidates, each without what the one before was wrong about
 _PART_OF_NAME = 0.6  # of the words of a name, where no passage has them all: both of two, two of three
+_OF_LANGUAGES = re.compile(
+    r"\b(?:speakers?|spoken|language|dialects?|alphabet|script|words?)\b", re.IGNORECASE
+)
 _PRONOUN = re.compile(r"\b(?:s?he|her|his)\b", re.IGNORECASE)
-_BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +77,21 @@ class Asked:
 def filled(triple: Triple, bindings: Sequence[Binding]) -> Triple | None:
     """The triple with bound values in its subject and relation; None while one of those slots is open.
 
-    What is asked of a "Swedish" is asked of Sweden.
+    What is asked of a "Swedish" that was found is asked of Sweden, unless it is the language.
     """
     values = {b.slot: b.value for b in bindings}
-    subject, relation = country_of(fill(triple.subject, values)), fill(triple.relation, values)
+    subject, relation = fill(triple.subject, values), fill(triple.relation, values)
     if slots_in(subject) or slots_in(relation):
         return None
+    if triple.subject in values and not _OF_LANGUAGES.search(relation):
+        subject = country_of(subject)
     return Triple(subject, relation, triple.object)
 
 
 def is_about(subject: str, title: str) -> bool:
-    """Whether a passage of this title is the subject's own, bracketed disambiguation aside."""
-    return fold(_BRACKETS.sub("", title)).strip() == fold(_BRACKETS.sub("", subject)).strip()
+    """Whether a passage of this title is the subject's own: case, accents, punctuation and bracketed additions aside."""
+    own, other = normalise(without_brackets(title)), normalise(without_brackets(subject))
+    return own == other if own or other else title == subject
 
 
 def namesakes(subject: str, told: str, titles: Sequence[str]) -> frozenset[str]:
@@ -94,16 +100,15 @@ def namesakes(subject: str, told: str, titles: Sequence[str]) -> frozenset[str]:
     "the engineer Bennedd Nilorrey" is not "Bennedd Nilorrey (diplomat)". Where ``told`` names no addition, or all of
     them, nobody is ruled out.
     """
-    told = fold(told)
+    told, name = f" {normalise(told)} ", normalise(without_brackets(subject))
     own = {title: added for title in titles if is_about(subject, title) and (added := _added(title))}
-    meant = {t for t, added in own.items() if f"{added} {fold(subject)}" in told}
-    meant = meant or {t for t, added in own.items() if added in told}
+    meant = {t for t, added in own.items() if f" {added} {name} " in told}
+    meant = meant or {t for t, added in own.items() if f" {added} " in told}
     return frozenset(own.keys() - meant) if meant else frozenset()
 
 
 def _added(title: str) -> str:
-    found = _BRACKETS.search(title)
-    return fold(found.group()).strip(" ()") if found else ""
+    return normalise(title.removeprefix(without_brackets(title)))
 
 
 class SlotCloser:
@@ -149,7 +154,7 @@ class SlotCloser:
             lookup = filled(triple, bindings)
             if lookup is None:
                 continue
-            binding = before.get(lookup.object)
+            binding = before.get(lookup.object) if filled(triple, known) == lookup else None
             if binding is None and not (slots_in(triple.subject) and self._page_is_missing(lookup, evidence)):
                 told = next((b.quote for b in bindings if b.slot in slots_in(triple.subject)), question.text)
                 others = namesakes(lookup.subject, told, [e.title for e in evidence])
@@ -253,7 +258,7 @@ class SlotCloser:
                         quote,
                         reading.confidence,
                     )
-            chosen = [(c, [s for s in sentences if fold(value) not in fold(s)]) for c, sentences in chosen]
+            chosen = [(c, [s for s in sentences if not holds(s, value)]) for c, sentences in chosen]
         return None
 
 
@@ -286,7 +291,7 @@ def stating(lookup: Triple, value: str, evidence: Evidence, sentences: Sequence[
         return None
     for number, sentence in enumerate(sentences):
         if (
-            fold(value) in fold(sentence)
+            holds(sentence, value)
             and not told_of_the_other(lookup.relation, value, sentence)
             and _told_of(lookup.subject, value, evidence, sentences, number)
         ):

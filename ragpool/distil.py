@@ -65,6 +65,12 @@ def folded_words(text: str) -> str:
     return " ".join(_WORD.findall(fold(text)))
 
 
+def holds(text: str, words: str) -> bool:
+    """Whether ``words`` stand in ``text`` in a row, as whole words, case and punctuation aside; False for none."""
+    wanted = folded_words(words)
+    return bool(wanted) and f" {wanted} " in f" {folded_words(text)} "
+
+
 def content_words(text: str) -> frozenset[str]:
     """The folded words of a text that are not function words, plural s stripped."""
     words = (w for w in _WORD.findall(fold(text)) if w not in FUNCTION_WORDS)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from ragpool import prompts
 from ragpool.closing import FIRM, Read, filled, namesakes, stating
-from ragpool.distil import Distiller, Sentence, content_words, fold, overlap
+from ragpool.distil import Distiller, Sentence, content_words, fold, holds, overlap
+from ragpool.index.titles import without_brackets
 from ragpool.plan import final_slots, slots_in
 from ragpool.prompts.delimiter import delimiter, delimiter_key
 from ragpool.slots import TOLD, Reading
@@ -105,7 +106,8 @@ class SlotGenerator:
             return abstention(), usage
         value, sources = found
         citations = _cite(sources, context)
-        text = f"{value} {''.join(f'[{c.marker}]' for c in citations)}".strip()
+        markers = dict.fromkeys(f"[{c.marker}]" for c in citations)
+        text = f"{value} {''.join(markers)}".strip()
         if not any(c.supported for c in citations):
             text = f"{text} {UNVERIFIED}"
         yield text
@@ -192,7 +194,9 @@ def _contexts(shown: Sequence[Evidence]) -> list[tuple[str, str]]:
 def _answer(question: Question, value: str) -> str | None:
     """A value that was read, in the form asked; None when it is of another kind, or is none of those compared."""
     if question.compared and question.operation is not Operation.SAME:
-        return next((name for name in question.compared if same(name, value)), None)
+        meant = [name for name in question.compared if same(name, value)]
+        exact = [name for name in meant if fold(name) == fold(value)]
+        return next(iter(exact or meant), None) if len(exact or meant) == 1 else None
     return in_the_form_asked(question.text, value)
 
 
@@ -238,17 +242,15 @@ def _locate(
         holding += [
             (sentence.score, e, sentence)
             for sentence in sentences
-            if (fold(value) in fold(sentence.text) if asked is None else sentence.text == quote)
+            if (holds(sentence.text, value) if asked is None else sentence.text == quote)
         ]
     if not holding:
         return []
     _, source, sentence = max(holding, key=lambda h: h[0])
     sources = [(value, source.passage_id, sentence.text)]
-    title = fold(re.sub(r"\s*\([^)]*\)$", "", source.title))
+    title = without_brackets(source.title)
     for e, sentences in zip(shown, ranked, strict=True):
-        if e.passage_id == source.passage_id or not title:
-            continue
-        naming = [s for s in sentences if title in fold(s.text)]
+        naming = [s for s in sentences if e.passage_id != source.passage_id and holds(s.text, title)]
         if naming:  # the bridge: a passage that names the one with the answer
             best = max(naming, key=lambda s: s.score)
             return [("", e.passage_id, best.text), *sources]
@@ -259,14 +261,14 @@ def _cite(sources: Sequence[tuple[str, str, str]], context: Sequence[Evidence]) 
     """Citations in the order of the sources, one for each passage and quote, checked against the stored text."""
     number = {e.passage_id: n for n, e in enumerate(context, start=1)}
     by_id = {e.passage_id: e for e in context}
-    citations: dict[str, Citation] = {}
+    citations: dict[tuple[str, str], Citation] = {}
     for value, passage_id, quote in sources:
-        if passage_id not in by_id or passage_id in citations:
+        if passage_id not in by_id or (passage_id, quote) in citations:
             continue
         evidence = by_id[passage_id]
         verbatim = quote in evidence.text
         supported = verbatim and (not value or supports(f"{evidence.title} {quote}", value))
-        citations[passage_id] = Citation(
+        citations[passage_id, quote] = Citation(
             number[passage_id], evidence.document_id, passage_id, quote, supported
         )
     return tuple(citations.values())

@@ -31,9 +31,32 @@ _DATE = re.compile(
 )
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 _SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9}
+_UNITS = {  # how many metres, square metres or kilograms
+    name: (dimension, size)
+    for dimension, size, names in (
+        ("length", 1000.0, "km kilometre kilometres kilometer kilometers"),
+        ("length", 1.0, "m metre metres meter meters"),
+        ("length", 0.01, "cm centimetre centimetres centimeter centimeters"),
+        ("length", 1609.344, "mi mile miles"),
+        ("length", 0.3048, "ft foot feet"),
+        ("area", 1e6, "km2 km²"),
+        ("area", 1e4, "ha hectare hectares"),
+        ("area", 4046.856, "acre acres"),
+        ("mass", 1.0, "kg kilogram kilograms"),
+        ("mass", 0.453592, "lb lbs pound pounds"),
+        ("mass", 1000.0, "tonne tonnes"),
+    )
+    for name in names.split()
+}
+_BEFORE_CHRIST = re.compile(r"\s*(?:BCE?\b|B\.\s?C\.)")
 _FACT = re.compile(r"\d[\d,.]*\d|\d|\b[^\W\d_]+\b", re.UNICODE)
 
 _ASKS_DATE = re.compile(r"\b(?:date|year|when|birthday)\b", re.IGNORECASE)
+_ASKED_FOR = re.compile(
+    r"\s*(?:when (?:is|was|were|are|did|do|does|will|had|has)\b|who(?:m|se)?\b|how (?:many|long|tall|high|deep|large|far)\b"
+    r"|(?:in |on |of |by |from |to |with |for )?(?:what|which|whose)(?: \w+)?)",
+    re.IGNORECASE,
+)
 _TELLS_TIME = re.compile(
     r"\b(?:when|dates?|days?|months?|years?|decades?|century|centuries|period|era|season|time|age|how (?:long|old)|birthday|since|until)\b",
     re.IGNORECASE,
@@ -74,7 +97,7 @@ _BODY = re.compile(
     r"&|\b(?:College|School|Academy|Institute|University|Museum|Gallery|Press|Yard|Foundry|Company|Printers|Shipbuilders|Engineers"
     r"|Society|Inc|Ltd|Records|Studios|Works)\.?$"
 )  # a value that ends so is a body of people or its house; not Hall, which is a surname and a birthplace too
-_BIRTH = re.compile(r"\b(?:born|birth|birthday|birthplace|native)\b", re.IGNORECASE)
+_BIRTH = re.compile(r"\b(?:born|birth|birthday|birthplace)\b", re.IGNORECASE)
 _DEATH = re.compile(r"\b(?:died|dies|death|dead|killed|buried|murdered|executed)\b", re.IGNORECASE)
 _DASH = re.compile(r"[–—]|\s-\s")
 _NUMERAL = re.compile(
@@ -87,33 +110,48 @@ Date = tuple[int, int, int]
 
 
 def parse_date(text: str) -> Date | None:
-    """The first date in the text as (year, month, day), month and day 0 where not given; None without one."""
+    """The first date in the text as (year, month, day), month and day 0 where not given, years before Christ negative; None
+    without one."""
     found = _DATE.search(text)
     if found is None:
         return None
     parts = {k[0] + "": v for k, v in found.groupdict().items() if v is not None}
     month = parts.get("m")
     number = 0 if month is None else _MONTHS.get(month.lower(), int(month) if month.isdigit() else 0)
-    return int(parts["y"]), number, int(parts.get("d", 0))
+    year = int(parts["y"])
+    return -year if _BEFORE_CHRIST.match(text, found.end()) else year, number, int(parts.get("d", 0))
 
 
 def parse_number(text: str) -> float | None:
     """The first number in the text, thousands separators and "million" understood; None without one."""
+    found = _quantity(text)
+    return found[0] if found else None
+
+
+def _quantity(text: str) -> tuple[float, str, float] | None:
+    """(number, dimension, size of its unit) of the first number in the text; "" and 1 where no known unit follows."""
     found = _NUMBER.search(text)
     if found is None:
         return None
-    following = text[found.end() :].strip().split(" ", 1)[0].lower()
-    return float(found.group().replace(",", "")) * _SCALES.get(following, 1.0)
+    words = [word.strip(".,;()").casefold() for word in text[found.end() :].replace("-", " ").split()[:2]]
+    scale = _SCALES.get(words[0], 0.0) if words else 0.0
+    unit = next(iter(words[1:] if scale else words), "")
+    return float(found.group().replace(",", "")) * (scale or 1.0), *_UNITS.get(unit, ("", 1.0))
 
 
 def same(first: str, second: str) -> bool:
-    """Whether two values name the same thing: equal when folded, the same date, or one contained in the other."""
+    """Whether two values name the same thing: equal when folded, the same date, or one contained in the other.
+
+    >>> same("10,000", "25,000"), same("4 May 1890", "May 1890"), same("Kill Bill", "Kill Bill Volume 2")
+    (False, True, True)
+    """
     a, b = " ".join(_FACT.findall(fold(first))), " ".join(_FACT.findall(fold(second)))
     if not a or not b:
         return False
-    dates = parse_date(a), parse_date(b)
-    if dates[0] and dates[1]:
-        return _comparable(dates[0], dates[1])[0] == _comparable(dates[0], dates[1])[1]
+    dates = [parse_date(v) for v in (first, second) if _DATE.fullmatch(v.strip(" .,"))]
+    if len(dates) == 2 and dates[0] and dates[1]:
+        one, other = _comparable(dates[0], dates[1])
+        return one == other
     return a == b or f" {a} " in f" {b} " or f" {b} " in f" {a} "
 
 
@@ -200,14 +238,14 @@ def in_the_form_asked(question: str, value: str) -> str | None:
     >>> in_the_form_asked("In what year was Alda Brenn born?", "4 May 1890")
     '1890'
     """
-    opening = " ".join(question.split()[:3])
-    if not fits(opening, value):
+    asked = _ASKED_FOR.match(question)
+    if asked and not fits(asked.group(), value):
         return None
     date = parse_date(value)
     is_a_day = bool(date and date[1]) and _DATE.fullmatch(value.strip()) is not None
     if is_a_day and not _TELLS_TIME.search(question):
         return None
-    return str(date[0]) if date and _ASKS_YEAR.search(question) else value
+    return str(date[0]) if date and date[0] > 0 and _ASKS_YEAR.search(question) else value
 
 
 def compare(operation: Operation, compared: Sequence[str], values: Sequence[str]) -> str | None:
@@ -267,10 +305,14 @@ def _ordered_keys(
         if first is None or second is None:
             return None
         return _comparable(first, second)
-    numbers = parse_number(values[0]), parse_number(values[1])
-    if numbers[0] is None or numbers[1] is None:
+    one, other = _quantity(values[0]), _quantity(values[1])
+    if one is None or other is None:
         return None
-    return (numbers[0],), (numbers[1],)
+    if not (
+        one[1] and other[1]
+    ):  # a value is often read without its unit: they are taken to be in the same one
+        return (one[0],), (other[0],)
+    return ((one[0] * one[2],), (other[0] * other[2],)) if one[1] == other[1] else None
 
 
 def _comparable(first: Date, second: Date) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -3,11 +3,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 from fakes import HashEmbedder
 from family import BORN, DOCUMENTS, PLANS, PatternReader
 
 from ragpool.closing import SlotCloser, filled, is_about, namesakes
 from ragpool.distil import Distiller
+from ragpool.feedback.gaps import open_gaps
 from ragpool.plan import parse_plan
 from ragpool.slots import Reading
 from ragpool.types import Binding, Evidence, Span, Triple
@@ -243,3 +245,93 @@ def test_the_end_of_a_chain_that_is_not_read_is_asked_in_the_words_of_the_questi
 
     found = SlotCloser(Distiller(HashEmbedder())).close(plan, pages, (), InWords().read)
     assert [b.value for b in found] == ["Port Ennis", "Herring Fair"]
+
+
+class Says:
+    """Answers each query with the value it is given, where one is; else nothing."""
+
+    name = "says"
+
+    def __init__(self, **values: str) -> None:
+        self.values = values
+
+    def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
+        found = next((v for key, v in self.values.items() if key in query), None)
+        text = " ".join(part for context in contexts for part in context)
+        return Reading(found, 0.8) if found and found in text else Reading(None, 0.0)
+
+
+def closed(
+    plan: str, pages: Sequence[Evidence], reader: Says, known: Sequence[Binding] = ()
+) -> dict[str, Binding]:
+    question = parse_plan(plan, f"What of {plan.split(' | ')[0]}?")
+    assert question is not None
+    found = SlotCloser(Distiller(HashEmbedder())).close(question, pages, known, reader.read)
+    return {b.slot: b for b in found}
+
+
+def test_what_followed_from_another_value_is_read_again() -> None:
+    plan = "The Lark | captain | ?1\n?1 | birthplace | ?2"
+    pages = [
+        page("The Lark", "The captain of The Lark is Bo Coll."),
+        page("Bo Coll", "Bo Coll was born in Lurskorn."),
+        page("Ada Brenn", "Ada Brenn was born in Tennara."),
+    ]
+    known = [
+        Binding("?1", "Ada Brenn", "The Lark", "q", 0.5),
+        Binding("?2", "Tennara", "Ada Brenn", "Ada Brenn was born in Tennara.", 0.8),
+    ]
+    found = closed(plan, pages, Says(captain="Bo Coll", birthplace="Lurskorn"), known)
+    assert [b.value for b in found.values()] == ["Bo Coll", "Lurskorn"]
+    kept = closed(plan, pages, Says(captain="Ada Brenn"), [replace(known[0], confidence=0.9), known[1]])
+    assert [b.value for b in kept.values()] == ["Ada Brenn", "Tennara"]
+
+
+@pytest.mark.parametrize(
+    ("told", "title"),
+    [("J.R. Ardel", "J. R. Ardel"), ("Saint-Malo", "Saint Malo"), ("Ada\u2019s Keel", "Ada's Keel")],
+)
+def test_a_page_is_known_by_its_name_however_it_is_punctuated(told: str, title: str) -> None:
+    assert is_about(told, title)
+    assert is_about(f"{told} (ship)", title)
+    pages = [
+        page("The Lark", f"The Lark was named for {told} in 1802."),
+        page(title, f"{title} stands in Mora."),
+    ]
+    question = parse_plan(
+        "The Lark | named for | ?1\n?1 | island | ?2", "Where is what the Lark was named for?"
+    )
+    assert question is not None
+    closer = SlotCloser(Distiller(HashEmbedder()), lambda name: True)
+    found = closer.close(question, pages, (), Says(named=told, island="Mora").read)
+    assert [b.value for b in found] == [told, "Mora"]
+
+
+def test_a_name_without_letters_is_its_own() -> None:
+    assert is_about("!!!", "!!!")
+    assert not is_about("!!!", "???")
+
+
+def test_a_value_stands_where_it_is_a_word() -> None:
+    pages = [page("The Bell", "The Bell was built in 1912. The Bell has a crew of 12.")]
+    found = closed("The Bell | number of crew | ?1", pages, Says(crew="12"))
+    assert found["?1"].quote == "The Bell has a crew of 12."
+
+
+def test_a_swede_is_asked_about_sweden_but_swedish_stays_a_language() -> None:
+    swede = Binding("?1", "Swedish", "p", "q", 1.0)
+    speakers = Triple("?1", "number of speakers", "?2")
+    assert filled(speakers, [swede]) == Triple("Swedish", "number of speakers", "?2")
+    film = Triple("Dutch", "director", "?1")
+    assert filled(film, []) == film
+    question = parse_plan(
+        "Ada Brenn | country | ?1\n?1 | capital | ?2", "What is the capital of Ada Brenn's country?"
+    )
+    assert question is not None
+    (gap,) = open_gaps(question, [swede])
+    assert gap.triple == filled(question.triples[1], [swede]) == Triple("Sweden", "capital", "?2")
+
+
+def test_a_husband_is_no_band() -> None:
+    assert namesakes("Ada", "the husband of Ada", ["Ada (band)", "Ada (countess)"]) == frozenset()
+    assert namesakes("Ada", "the band Ada", ["Ada (band)", "Ada (countess)"]) == {"Ada (countess)"}

@@ -138,6 +138,29 @@ class TestSlots:
         _, draft, _ = written(SlotGenerator(distiller), plan, (), Reading("Cora", 0.8))
         assert draft.answer == "Cora Vell"
 
+    def test_one_that_is_compared_may_be_a_part_of_the_others_name(self, distiller: Distiller) -> None:
+        plan = parse_plan(
+            "Cora | date of birth | ?1\nCora Vell | date of birth | ?2\n= earlier",
+            "Who was born first, Cora or Cora Vell?",
+        )
+        assert plan is not None
+        _, draft, _ = written(SlotGenerator(distiller), plan, (), Reading("Cora Vell", 0.8))
+        assert draft.answer == "Cora Vell"
+
+    def test_two_quotes_of_one_passage_are_two_citations(self, distiller: Distiller) -> None:
+        plan = parse_plan(
+            "Cora Vell | birthplace | ?1\nCora Vell | number of ships | ?2", "How many ships had Cora Vell?"
+        )
+        assert plan is not None
+        bindings = (
+            replace(BINDINGS[1], slot="?1"),
+            Binding("?2", "3", "Cora Vell", "She had 3 ships.", 0.9),
+        )
+        _, draft, _ = written(SlotGenerator(distiller), plan, bindings)
+        assert draft.text == "3 [2]"
+        assert [c.quote for c in draft.citations] == [BINDINGS[1].quote, "She had 3 ships."]
+        assert all(c.supported for c in draft.citations)
+
     def test_nothing_read_is_a_refusal(self, distiller: Distiller) -> None:
         pieces, draft, _ = written(SlotGenerator(distiller), PLAN, BINDINGS[:1])
         assert (pieces, draft.status, draft.citations) == ([], AnswerStatus.INSUFFICIENT, ())
@@ -205,3 +228,51 @@ class TestChat:
     def test_a_refusal_is_a_refusal(self, reply: str, distiller: Distiller) -> None:
         _, draft, _ = written(ChatGenerator(self.chat(reply), "fake", distiller), Question("Who?"))
         assert draft.status is AnswerStatus.INSUFFICIENT
+
+    @pytest.mark.parametrize(
+        "reply", ["'NOT FOUND'", "[NOT FOUND]", "NOT FOUND. Nothing tells.", "[1] NOT FOUND", "[1]", "..."]
+    )
+    def test_a_refusal_in_brackets_or_a_reply_without_words_is_a_refusal(
+        self, reply: str, distiller: Distiller
+    ) -> None:
+        _, draft, _ = written(ChatGenerator(self.chat(reply), "fake", distiller), Question("Who?"))
+        assert (draft.status, draft.citations) == (AnswerStatus.INSUFFICIENT, ())
+
+    def test_something_that_was_not_found_is_no_refusal(self, distiller: Distiller) -> None:
+        context = [passage("Ennis Bell", "The wreck of the Ennis Bell was not found until 1985.")]
+        for reply in ("The wreck was not found until 1985 [1]", "Not found until 1985 [1]"):
+            generator = ChatGenerator(self.chat(reply), "fake", distiller)
+            _, draft, _ = written(generator, Question("When was the Ennis Bell found?"), context=context)
+            assert (draft.status, draft.text) == (AnswerStatus.ANSWERED, reply)
+
+    @pytest.mark.parametrize(
+        ("reply", "text"),
+        [
+            ("Port Ennis [2].", "Port Ennis [2]"),
+            ("(Port Ennis [2])", "(Port Ennis [2]"),
+            ("Cora Vell [1], [2].", "Cora Vell [1][2]"),
+            ("Cora Vell [1]. Port Ennis [2].", "Cora Vell [1] Port Ennis [2]"),
+        ],
+    )
+    def test_stops_and_brackets_after_a_mark_are_no_claims(
+        self, reply: str, text: str, distiller: Distiller
+    ) -> None:
+        _, draft, _ = written(ChatGenerator(self.chat(reply), "fake", distiller), Question("Who and where?"))
+        assert draft.text == text
+        assert all(c.supported for c in draft.citations)
+
+    @pytest.mark.parametrize(
+        ("question", "reply", "supported"),
+        [
+            ("Was Cora Vell born in 1802?", "Cora Vell was born in 1802 [2]", False),
+            ("Was Cora Vell born in 1802?", "No, Cora Vell was born in 1801 [2]", True),
+            ("Was Cora Vell born in May 1801?", "In May 1801 [2]", False),
+            ("Where was Cora Vell of Great Holm born?", "Cora Vell of Great Holm: Port Ennis [2]", True),
+        ],
+    )
+    def test_a_number_or_date_of_the_question_needs_a_source(
+        self, question: str, reply: str, supported: bool, distiller: Distiller
+    ) -> None:
+        _, draft, _ = written(ChatGenerator(self.chat(reply), "fake", distiller), Question(question))
+        assert [c.supported for c in draft.citations] == [supported]
+        assert (UNVERIFIED in draft.text) != supported

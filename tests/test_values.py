@@ -206,3 +206,40 @@ def test_a_day_is_no_answer_where_no_word_of_the_question_is_about_time() -> Non
     assert in_the_form_asked(asked, "6 August 1945") is None
     assert in_the_form_asked(asked, "Little Boy") == "Little Boy"
     assert in_the_form_asked("On what day was it dropped?", "6 August 1945") == "6 August 1945"
+
+
+def test_what_a_question_asks_for_is_its_first_words_only() -> None:
+    assert in_the_form_asked("When Harry Met Sally was directed by whom?", "Rob Reiner") == "Rob Reiner"
+    assert in_the_form_asked("Mother Brenn got the prize in what year?", "4 May 1979") == "1979"
+    assert in_the_form_asked("When was the Lark launched?", "Port Ennis") is None
+    assert in_the_form_asked("Who built the Lark?", "1801") is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_same"),
+    [
+        ("10,000", "25,000", False),
+        ("1985 World Series", "1985 Super Bowl", False),
+        ("Boeing 747", "Studio 747", False),
+        ("4 May 1890", "May 4, 1890", True),
+        ("4 May 1890", "1890", True),
+        ("Port Ennis", "Port Ennis, Mora", True),
+    ],
+)
+def test_values_that_share_a_number_are_not_the_same(first: str, second: str, is_same: bool) -> None:
+    assert same(first, second) is is_same
+    assert same(second, first) is is_same
+
+
+def test_years_before_christ_and_units_are_compared_as_such() -> None:
+    names = ("Lark", "Wren")
+    assert compare(Operation.EARLIER, names, ("322 BC", "347 BC")) == "Wren"
+    assert compare(Operation.EARLIER, names, ("AD 14", "27 BC")) is None  # years of two digits are no dates
+    assert compare(Operation.LARGER, names, ("1.2 km", "900 m")) == "Lark"
+    assert compare(Operation.LARGER, names, ("1.2 km", "900 kg")) is None
+    assert compare(Operation.SMALLER, names, ("300 feet", "100")) == "Wren"
+    assert parse_number("2 million, as of 2010") == 2e6
+
+
+def test_native_says_nothing_of_birth() -> None:
+    assert not told_of_the_other("native language", "Polish", "Ada died in Kraków, a speaker of Polish.")

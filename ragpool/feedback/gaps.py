@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ragpool.closing import filled
 from ragpool.plan import fill, slots_in
 from ragpool.types import Binding, Gap, Question, Triple
 
@@ -31,14 +32,18 @@ def open_gaps(question: Question, bindings: Sequence[Binding]) -> tuple[Gap, ...
     """
     closed = closed_slots(bindings)
     values = {slot: binding.value.strip() for slot, binding in closed.items()}
+    bound = list(closed.values())
     unclosed = [triple for triple in question.triples if not is_closed(triple, closed)]
     gaps: dict[str, Gap] = {}
     for triple in unclosed:
-        subject, object_ = fill(triple.subject, values), fill(triple.object, values)
+        lookup = filled(triple, bound)
+        subject = fill(triple.subject, values) if lookup is None else lookup.subject
+        relation = triple.relation if lookup is None else lookup.relation
+        object_ = fill(triple.object, values)
         known = object_ if slots_in(subject) else subject
         if not slots_in(known):
-            text = f"{known}, {triple.relation}"
-            gaps.setdefault(text, Gap(text, Triple(subject, triple.relation, object_)))
+            text = f"{known}, {relation}"
+            gaps.setdefault(text, Gap(text, Triple(subject, relation, object_)))
     if not gaps and (unclosed or not question.triples):
         return (Gap(question.text),)
     return tuple(gaps.values())
