@@ -175,6 +175,9 @@ class TestFigures:
         row = figures("ours", [outcome("a", 1.0, verdicts=verdicts), outcome("b", 1.0)])
         assert row.judgements == 3
         assert (row.judge_false_positives, row.judge_false_negatives, row.judge_auroc) == (0.5, 0.0, 1.0)
+        vetoed = (Verdict(0.9, False, True), Verdict(0.1, False, False))
+        row = figures("ours", [outcome("a", 1.0, verdicts=vetoed)])
+        assert (row.judge_macro_f1, row.judge_alone_macro_f1) == (pytest.approx(1 / 3), 1.0)
 
     def test_recall_by_round_keeps_what_ended_runs_had(self) -> None:
         asked = [outcome("a", 1.0, by_round=(1.0,)), outcome("b", 1.0, by_round=(0.0, 0.5, 1.0))]

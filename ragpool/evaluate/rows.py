@@ -89,6 +89,7 @@ ROWS: dict[str, Write] = {
     "recall of the citations": lambda f: share(f.cited_recall),
     "judgements": lambda f: str(f.judgements),
     "judge macro-F1": lambda f: share(f.judge_macro_f1),
+    "judge macro-F1 without the veto": lambda f: share(f.judge_alone_macro_f1),
     "judge AUROC": lambda f: share(f.judge_auroc),
     "judge calibration error": lambda f: share(f.judge_calibration_error),
     "judge false positives": lambda f: share(f.judge_false_positives),
@@ -142,6 +143,9 @@ MAIN_ROWS: dict[str, Write] = {
     "wrong / refused, without": _count(WRONG_UNSEEN, REFUSED_UNSEEN),
     "judge false positives / negatives": lambda f: (
         f"{share(f.judge_false_positives)} / {share(f.judge_false_negatives)}" if f.judgements else "-"
+    ),
+    "judge's probability: macro-F1 at .5 / AUROC": lambda f: (
+        f"{share(f.judge_alone_macro_f1)} / {share(f.judge_auroc)}" if f.judgements else "-"
     ),
     "rounds, searches, model calls": lambda f: f"{f.rounds:.1f}, {f.retrievals:.1f}, {f.llm_calls:.1f}",
     "tokens": ROWS["tokens"],

@@ -40,7 +40,8 @@ class Figures:
 
     Evidence figures are over the questions whose gold evidence is known and that can be answered; ``recall`` and
     ``all_evidence`` are by depth (see Outcome). ``judge_false_positives`` is the share of incomplete pools called
-    sufficient, ``judge_false_negatives`` that of complete pools called insufficient; every judgement of a run counts.
+    sufficient, ``judge_false_negatives`` that of complete pools called insufficient; every judgement of a run counts, with
+    the veto of open look-ups. ``judge_alone_macro_f1`` is of the judge's probability at .5, without it.
     ``tokens`` are of prompts and completions. ``duplicates`` is the share of retrieved passages that repeat another's
     text. ``abstention_precision`` is the share of refused questions that cannot be answered, ``abstention_recall`` the
     share of those that was refused. ``worse_than_single`` is the share, ``worse`` the number of questions with a lower
@@ -57,6 +58,7 @@ class Figures:
     retrieved_all: float
     cited_recall: float
     judge_macro_f1: float
+    judge_alone_macro_f1: float
     judge_auroc: float
     judge_calibration_error: float
     judge_false_positives: float
@@ -140,7 +142,8 @@ def figures(method: str, outcomes: Sequence[Outcome], single: Sequence[Outcome] 
         retrieved_recall=_mean(with_gold, lambda o: o.retrieved_recall),
         retrieved_all=_mean(with_gold, lambda o: float(o.retrieved_recall == 1.0)),
         cited_recall=_mean(with_gold, lambda o: o.cited_recall),
-        judge_macro_f1=_macro_f1(verdicts),
+        judge_macro_f1=_macro_f1([v.sufficient for v in verdicts], verdicts),
+        judge_alone_macro_f1=_macro_f1([v.probability >= 0.5 for v in verdicts], verdicts),
         judge_auroc=auroc([v.probability for v in complete], [v.probability for v in incomplete]),
         judge_calibration_error=calibration_error(
             [v.probability for v in verdicts], [v.complete for v in verdicts]
@@ -209,12 +212,8 @@ def _share(flags: Sequence[bool]) -> float:
     return sum(flags) / len(flags) if flags else float("nan")
 
 
-def _macro_f1(verdicts: Sequence[Verdict]) -> float:
-    return (
-        macro_f1([v.sufficient for v in verdicts], [v.complete for v in verdicts])
-        if verdicts
-        else float("nan")
-    )
+def _macro_f1(said: Sequence[bool], verdicts: Sequence[Verdict]) -> float:
+    return macro_f1(said, [v.complete for v in verdicts]) if verdicts else float("nan")
 
 
 def _plain(value: Any) -> Any:
