@@ -92,7 +92,10 @@ _WORKS = {  # the stems of the words for each kind
     "founding": ("found", "establish"),
     "performing": ("perform", "sung", "sang", "singer", "recorded"),
 }
-_ASKS_BIRTHPLACE = re.compile(r"\b(?:place of birth|birthplace|born in|where .*born)\b", re.IGNORECASE)
+_ASKS_PLACE = re.compile(
+    r"\b(?:place of birth|birthplace|born in|where .*born|home port|(?:home ?)?town|city|village|island|country|county|state)$",
+    re.IGNORECASE,
+)
 _BODY = re.compile(
     r"&|\b(?:College|School|Academy|Institute|University|Museum|Gallery|Press|Yard|Foundry|Company|Printers|Shipbuilders|Engineers"
     r"|Society|Inc|Ltd|Records|Studios|Works)\.?$"
@@ -164,7 +167,9 @@ def fits(relation: str, value: str) -> bool:
         if _ASKS_EXTENT.search(relation) and _WEIGHT.search(value):
             return False
         return bool(_NUMERAL.search(value)) and not (date and date[1])
-    if _BODY.search(value.strip()) and (_ASKS_PERSON.search(relation) or _ASKS_BIRTHPLACE.search(relation)):
+    if _ASKS_PERSON.search(relation) and _BODY.search(value.strip()):
+        return False
+    if _ASKS_PLACE.search(relation) and _BODY.search(value.strip().replace("&", "and")):  # Trinidad & Tobago
         return False
     if _ASKS_NAME.search(relation):
         return any(c.isupper() for c in value) and _DATE.fullmatch(value.strip()) is None

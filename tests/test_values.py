@@ -243,3 +243,12 @@ def test_years_before_christ_and_units_are_compared_as_such() -> None:
 
 def test_native_says_nothing_of_birth() -> None:
     assert not told_of_the_other("native language", "Polish", "Ada died in Kraków, a speaker of Polish.")
+
+
+def test_a_yard_is_no_town() -> None:
+    assert not fits("home port", "Joltansk Yard")
+    assert not fits("birthplace", "Irdansk Academy")
+    assert fits("home port", "Joltansk")
+    assert fits("country", "Trinidad & Tobago")
+    assert fits("yard", "Joltansk Yard")
+    assert fits("town hall architect", "Hall & Sons Ltd")
