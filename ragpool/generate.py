@@ -30,7 +30,7 @@ from ragpool.types import (
     Triple,
     Usage,
 )
-from ragpool.values import compare, in_the_form_asked, same, share_told, supports
+from ragpool.values import compare, in_the_form_asked, parse_date, same, share_told, supports
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 NOT_FOUND = "NOT FOUND"
 UNVERIFIED = "[unverified]"
 _MARKER = re.compile(r"\[(\d{1,3})\]")
+_CLAIM = re.compile(r".*?(?:(?:\[\d{1,3}\][\s.,;]*)+|$)", re.DOTALL)
+_REFUSAL = re.compile(rf"[\W_]*(?:{NOT_FOUND}\b|(?i:{NOT_FOUND})\W*$|$)")  # no word at all is one too
 _NAMES_TOLD = 0.75  # of a question's names and numbers: people misspell some, and "Which" of a name is none
 
 Written = tuple[Draft, Usage]
@@ -324,7 +326,7 @@ class ChatGenerator:
             counted["input_tokens"] if counted else len(prompt) // 4,
             counted["output_tokens"] if counted else len(text) // 4,
         )
-        if not text or NOT_FOUND.casefold() in text.casefold():
+        if _REFUSAL.match(_MARKER.sub("", text)):
             return abstention(), usage
         return check(text, question, context, self._distiller), usage
 
@@ -332,20 +334,22 @@ class ChatGenerator:
 def check(text: str, question: Question, context: Sequence[Evidence], distiller: Distiller) -> Draft:
     """Check each [n] of a written answer against passage n: markers that point nowhere are taken out, a claim
 
-    whose numbers and names do not stand in the passages it cites is marked UNVERIFIED.
+    whose numbers and names do not stand in the passages it cites is marked UNVERIFIED. Names may stand in the question too.
     """
-    claims = re.findall(r".*?(?:(?:\[\d{1,3}\]\s*)+|$)", text, flags=re.DOTALL)
+    asked = _without_dates(question.text)
     citations: dict[int, Citation] = {}
     checked: list[str] = []
-    for claim in (c for c in claims if c.strip()):
+    for claim in _CLAIM.findall(text):
         words = _MARKER.sub("", claim).strip(" .,;\n")
+        if not re.search(r"\w", words):  # a full stop or a bracket after the last mark
+            continue
         markers = [int(m) for m in _MARKER.findall(claim) if 1 <= int(m) <= len(context)]
         quotes = {
             m: _best_quote(f"{question.text} {words}", words, context[m - 1], distiller) for m in markers
         }
         together = " ".join(f"{context[m - 1].title} {q}" for m, q in quotes.items())
         yes_or_no = fold(words) in ("yes", "no")
-        supported = bool(markers) and (yes_or_no or supports(f"{together} {question.text}", words))
+        supported = bool(markers) and (yes_or_no or supports(f"{together} {asked}", words))
         for m, quote in quotes.items():
             source = context[m - 1]
             citations.setdefault(m, Citation(m, source.document_id, source.passage_id, quote, supported))
@@ -353,6 +357,12 @@ def check(text: str, question: Question, context: Sequence[Evidence], distiller:
         checked.append(f"{words} {marks}".strip() + ("" if supported else f" {UNVERIFIED}"))
     short = re.sub(r"\s+([.,;])", r"\1", _MARKER.sub("", text)).strip().rstrip(".")
     return Draft(" ".join(checked), short, tuple(citations.values()))
+
+
+def _without_dates(text: str) -> str:
+    """The folded words of a text but for its numbers and months."""
+    words = re.findall(r"[^\W\d_]+", fold(text))
+    return " ".join(word for word in words if parse_date(f"{word} 1000") == (1000, 0, 0))
 
 
 def _best_quote(query: str, words: str, evidence: Evidence, distiller: Distiller) -> str:

@@ -249,7 +249,7 @@ class TestChat:
         ("reply", "text"),
         [
             ("Port Ennis [2].", "Port Ennis [2]"),
-            ("(Port Ennis [2])", "(Port Ennis [2]"),
+            ("'Port Ennis [2]'", "'Port Ennis [2]"),
             ("Cora Vell [1], [2].", "Cora Vell [1][2]"),
             ("Cora Vell [1]. Port Ennis [2].", "Cora Vell [1] Port Ennis [2]"),
         ],
