@@ -30,7 +30,13 @@ _COMPARISONS = tuple(
 _NAME = r"(?:[A-Z0-9\"'¡¿#$(]|[^\W\d_a-z])"  # a name begins with one of these, never with a lower case letter
 # a subject that ends in a lower case word has swallowed one the pattern does not know: "The Lark educated | author"
 _LEFT_OVER = re.compile(r"^[^?|][^|]*\s[a-z]{3,}\s*\|")
-_ROLE = re.compile(r"\b(director|author|writer|composer|performer|producer|founder)s?\b")
+_ROLES = "director|author|writer|composer|performer|producer|founder"
+# a role is a step only where something has it; else it says what the two are: "Which author was born first, ..."
+_STEP = re.compile(
+    rf"(?:\b(?:has|have|had|whose|with|by|did)\s+|['’]s?\s+)(?:(?:the|an?)\s+)?(?:[a-z]+\s+)?(?P<had>{_ROLES})s?\b"
+    rf"|\b(?P<of>{_ROLES})s?\s+of\s+"
+    r"(?:(?:which|both|these|the\s+two)\b|(?:(?:the|both|two)\s+)*(?:[a-z]+[,:]?\s+){0,2}$)"
+)
 _EITHER = re.compile(rf"(?:,\s*|\b(?:first|later|earlier|last|older|younger|recently|between|is|was|did)[,:]?\s+)"
                      rf"(?P<a>{_NAME}[^?]*?)\s+or\s+(?P<b>{_NAME}[^?]*?)\s*\?*$")  # fmt: skip
 _OUT_OF = re.compile(
@@ -47,7 +53,7 @@ _SAME = re.compile(
     rf"(?:the\s+)?(?:directors?\s+of\s+(?:the\s+)?(?:films?|movies?)\s+)?(?P<b>{_NAME}[^?]*?),?\s+"
     r"(?:(?:both(?:\s+(?!born|located|situated|in|of|from|originate|share|ha)[a-z]+)?|members|films|movies)\s+)*"
     r"(?P<how>(?:located|born|situated)\s+in|in|of|from|originate\s+from|share|have|has)\s+(?:the\s+)?"
-    r"(?:(?P<role>director|author|writer|composer|performer|producer|founder)s?\s+"
+    rf"(?:(?P<role>{_ROLES})s?\s+"
     r"(?:(?:who|that)\s+)?(?:(?:are|were)\s+)?(?:from|share|of|have)\s+(?:the\s+)?)?same\s+(?P<r>[a-z ]+?)\s*\?*$"
 )
 _SAME_AS = re.compile(
@@ -142,18 +148,18 @@ def _compared(text: str) -> list[str]:
             continue
         names = _WHICH_OF_TWO.match(text) or _EITHER.search(text) or _OUT_OF.search(text)
         if names:
-            role = _ROLE.search(text[: names.start("a")])
             pair = (names["a"], _AFTER_NAME.sub("", names["b"]))
-            return _two_chains(pair, role[1] if role else None, relation, operation)
+            return _two_chains(pair, _step(text[: names.start("a")]), relation, operation)
     return []
 
 
 def _same(text: str) -> list[str]:
     names = _SAME.match(text)
     if names:
-        role = _ROLE.search(names["head"])
-        through = names["role"] or (role[1] if role else None)
-        relation = _shared(names["r"].strip(), names["how"], text, through)
+        through = names["role"] or _step(names["head"])
+        kind = names["head"].split()[-1:]  # what the two are: of "film directors" the last word says it
+        about = " ".join([*kind, text[names.start("a") :]])
+        relation = _shared(names["r"].strip(), names["how"], about, through)
         second = re.sub(r"\s+(?:films|movies)$", "", names["b"])
         return _two_chains((names["a"], second), through, relation, "same")
     names = _SAME_AS.match(text)
@@ -162,6 +168,12 @@ def _same(text: str) -> list[str]:
         if names
         else []
     )
+
+
+def _step(head: str) -> str | None:
+    """The role that leads from each of the two to what is compared, by the words before their names."""
+    role = _STEP.search(head)
+    return (role["had"] or role["of"]) if role else None
 
 
 def _shared(asked: str, how: str, text: str, through: str | None) -> str:

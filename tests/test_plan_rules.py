@@ -63,11 +63,37 @@ def test_two_things_are_compared(
         "Which film has the director who was born first, Orr or Low Tide?",
         "Do both films Orr and Low Tide have the directors that share the same nationality?",
         "Are director of film Orr and director of film Low Tide both from the same country?",
+        "Are the directors of both films Orr and Low Tide from the same country?",
+        "Were the directors of the silent films Orr and Low Tide born in the same place?",
+        "Which film whose director is younger, Orr or Low Tide?",
+        "Which film has the younger director, Orr or Low Tide?",
+        "Which film's director died first, Orr or Low Tide?",
+        "Which film was made by the director who died first, Orr or Low Tide?",
+        "The director of which film was born later, Orr or Low Tide?",
     ],
 )
 def test_two_things_are_compared_through_a_role(question: str) -> None:
     subjects = [line.split(" | ")[:2] for line in plan_lines(question)[:-1]]
     assert [subjects[0], subjects[2]] == [["Orr", "director"], ["Low Tide", "director"]]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Which author was born first, Ann Pell or Bo Reed?",
+        "Which film director was born first, Ann Pell or Bo Reed?",
+        "Which author of novels is older, Ann Pell or Bo Reed?",
+        "Who is the older writer, Ann Pell or Bo Reed?",
+        "Were the writers Ann Pell and Bo Reed of the same nationality?",
+        "Were directors Ann Pell and Bo Reed both from the same country?",
+        "Are both film directors, Ann Pell and Bo Reed, from the same country?",
+        "Do the film producers Ann Pell and Bo Reed share the same nationality?",
+    ],
+)
+def test_what_two_people_are_is_no_hop(question: str) -> None:
+    first, second, operation = plan_lines(question)
+    relation = "country of citizenship" if operation == "= same" else "date of birth"
+    assert [first, second] == [f"Ann Pell | {relation} | ?1", f"Bo Reed | {relation} | ?2"]
 
 
 @pytest.mark.parametrize(
