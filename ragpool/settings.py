@@ -45,9 +45,8 @@ class ModelSettings(_Section):
     prefix_memory: int = Field(512, ge=0)  # MB in which a local model keeps prompts that it has read; 0: none
     prefix_folder: Path | None = None  # where long prompts are kept on disk; None: nowhere
     allow_download: bool = False  # a hub name may be fetched over the network
-    weights: Path | None = (
-        None  # your own plan/, reader/ and judge/ folders (ragpool train); None: the shipped ones
-    )
+    # a folder with your own plan/, reader/, spans/, judge/ or heads/ (ragpool train); what is not there is the shipped one
+    weights: Path | None = None
     cache: Path | None = None  # where dequantised copies of GGUF files go; None: the user's cache folder
 
 
@@ -77,9 +76,9 @@ class JudgeSettings(_Section):
 
 
 class PlannerSettings(_Section):
-    """How the question becomes triples. auto: trained with the embedded model, prompted with another one."""
+    """How the question becomes triples. auto: by the trained planner with the embedded model, by a prompt to any other one."""
 
-    kind: Literal["auto", "trained", "prompted", "rules"] = "auto"
+    kind: Literal["auto", "rules"] = "auto"
 
 
 class KVSettings(_Section):
@@ -106,13 +105,12 @@ class KVSettings(_Section):
 
 
 class GeneratorSettings(_Section):
-    """What the generator is given and may write."""
+    """What the generator is given, and when it answers."""
 
     # distilled: of each passage the sentences that bear on the question; passages: the whole text where it fits
     context: Literal["distilled", "passages"] = "distilled"
     context_tokens: int = Field(1536, ge=128)  # budget of the packed evidence
     max_passages: int = Field(8, ge=1)
-    max_new_tokens: int = Field(64, ge=1)
     # False: where nothing is sure the embedded reader's likeliest answer is given, however unsure, as a partial one
     abstain: bool = True
     kv: KVSettings = KVSettings()

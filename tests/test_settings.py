@@ -46,6 +46,12 @@ def test_a_typo_in_the_file_and_in_the_environment(tmp_path: Path, monkeypatch: 
         Settings.load(tmp_path / "other.toml")
 
 
+@pytest.mark.parametrize("unknown", [{"planner": {"kind": "prompted"}}, {"generator": {"max_new_tokens": 9}}])
+def test_what_would_change_nothing_is_refused(unknown: dict[str, object]) -> None:
+    with pytest.raises(SettingsError, match=r"planner\.kind.*'rules'|generator\.max_new_tokens"):
+        Settings.load(**unknown)
+
+
 def test_a_missing_or_broken_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no such settings file"):
         Settings.load(tmp_path / "none.toml")
