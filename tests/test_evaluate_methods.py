@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ragpool.evaluate.iter_retgen import IterRetGen
 from ragpool.evaluate.s2g import S2G
 from ragpool.evaluate.trial import Baseline, Trial
 from ragpool.index import Index
+from ragpool.slots import Reading
 from ragpool.types import Answer, AnswerStatus, EvidenceStatus, StopReason, Usage
 
 
@@ -112,6 +113,19 @@ class TestWithoutAChatModel:
         again = baseline.answer(Trial(pool, family.steps(index, settings, reader=reader), settings))
         assert again == first
         assert reader.queries == []
+
+    def test_how_well_a_value_is_told_is_kept(self, index: Index) -> None:
+        class Unsure(family.PatternReader):
+            def read(self, query: str, contexts: Sequence[tuple[str, str]]) -> Reading:
+                return Reading("Port Ennis", 0.9, told=0.02)
+
+        settings = family.settings()
+        said = []
+        for reader in (Unsure(), family.PatternReader()):  # the second is never asked: it was paid for
+            pool = family.open_pool(index, BORN, job="told")
+            trial = Trial(pool, family.steps(index, settings, reader=reader), settings)
+            said.append(trial.read(BORN, [("Cora Vell", "Cora Vell sang.")]))
+        assert [(r.value, r.confidence, r.told) for r in said] == [("Port Ennis", 0.9, 0.02)] * 2
 
 
 def index_hits(index: Index, query: str, k: int) -> list[str]:

@@ -123,10 +123,11 @@ class Trial:
 
         def call() -> tuple[dict[str, Any], Usage]:
             reading = self.steps.reader.read(query, contexts)
-            return {"value": reading.value, "confidence": reading.confidence}, reading.usage
+            output = {"value": reading.value, "confidence": reading.confidence, "told": reading.told}
+            return output, reading.usage
 
         said = self._once("read", [self.steps.reader.name, query, contexts], call)
-        return Reading(said["value"], said["confidence"])
+        return Reading(said["value"], said["confidence"], told=said.get("told", 1.0))
 
     def say(self, chat: BaseChatModel, prompt: str, key: object) -> str:
         """The chat model's reply. ``key`` tells the call from others: the prompt without its random words."""
