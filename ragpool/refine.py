@@ -82,6 +82,8 @@ class Refiner:
         for gap in judgement.gaps or (Gap(question.text),):
             if gap.triple is not None:
                 want(gap.triple.query, "gap", gap)
+            elif gap.text != question.text:
+                want(gap.text, "gap", gap)
             bridges = 0
             for title in self._bridges(question, gap, judgement.bindings, evidence):
                 if bridges == _BRIDGES_A_GAP:

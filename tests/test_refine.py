@@ -93,6 +93,15 @@ class TestRefine:
         free = Judgement(False, 0.2, (Gap("Where was the mother of Alda Brenn born?"),))
         assert "Cora Vell" in self.refine(distiller, set(), free, [evidence(BY_ID["alda"])])
 
+    def test_a_free_gap_in_other_words_than_the_question_is_a_query(self, distiller: Distiller) -> None:
+        assert QUESTION is not None
+        missing = Judgement(False, 0.2, (Gap("birthplace of Cora Vell"), Gap(QUESTION.text)))
+        pool = [evidence(BY_ID["alda"]), evidence(BY_ID["cora"]), evidence(BY_ID["ennis"])]
+        assert self.refine(distiller, set(), missing, pool) == ["birthplace of Cora Vell"]
+        assert "birthplace of Cora Vell" not in self.refine(
+            distiller, {"birthplace of Cora Vell"}, missing, pool
+        )
+
     def test_never_more_queries_than_a_round_may_have(self, distiller: Distiller) -> None:
         gaps = tuple(Gap(f"{d.title}, mother", Triple(d.title, "mother", "?1")) for d in DOCUMENTS)
         many = Judgement(False, 0.2, gaps)
