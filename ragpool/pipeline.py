@@ -28,7 +28,7 @@ from ragpool.events import (
     Stopped,
     Token,
 )
-from ragpool.feedback import Judge
+from ragpool.feedback import Judge, open_gaps
 from ragpool.generate import Generator, Written, abstention
 from ragpool.index import Index
 from ragpool.plan import Planner
@@ -223,10 +223,10 @@ class _Run:
             self.question, self.pool.admitted, known, self._read, self.pool.asked
         )
         judgement, usage = self.steps.judge.judge(self.question, self.pool.admitted, bindings)
-        if any(
-            gap.triple is not None for gap in judgement.gaps
-        ):  # the veto: a look-up of the plan is still open
-            judgement = replace(judgement, sufficient=False)
+        lookups = [gap for gap in open_gaps(self.question, bindings) if gap.triple is not None]
+        if lookups:  # the veto: what the plan still has to look up is missing, whatever the judge says
+            gaps = tuple(dict.fromkeys([*lookups, *judgement.gaps]))
+            judgement = replace(judgement, sufficient=False, gaps=gaps)
         self.pool.save_judgement(number, judgement, usage, time.monotonic() - begun)
         return judgement
 

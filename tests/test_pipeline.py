@@ -36,7 +36,19 @@ from ragpool.index import Index
 from ragpool.pipeline import Steps, run
 from ragpool.pool import Pool
 from ragpool.slots import Reading
-from ragpool.types import Answer, AnswerStatus, Document, EvidenceStatus, StopReason
+from ragpool.types import (
+    Answer,
+    AnswerStatus,
+    Binding,
+    Document,
+    Evidence,
+    EvidenceStatus,
+    Gap,
+    Judgement,
+    Question,
+    StopReason,
+    Usage,
+)
 
 
 @pytest.fixture
@@ -173,7 +185,6 @@ class TestStops:
 
             def generate(self, *_: object) -> Iterator[str]:
                 from ragpool.generate import abstention
-                from ragpool.types import Usage
 
                 yield from ()
                 return abstention(), Usage()
@@ -202,6 +213,50 @@ class TestStops:
         assert answer.answer == "Port Ennis"
         assert isinstance(parts.planner, PlanBook)
         assert parts.planner.calls == 1
+
+
+class Satisfied:
+    """A judge that finds every pool sufficient, and names ``gaps``."""
+
+    name = "satisfied@1"
+
+    def __init__(self, *gaps: Gap) -> None:
+        self._gaps = gaps
+
+    def judge(
+        self, question: Question, evidence: Sequence[Evidence], bindings: Sequence[Binding] = ()
+    ) -> tuple[Judgement, Usage]:
+        return Judgement(True, 0.9, self._gaps, self.name, tuple(bindings)), Usage()
+
+
+class TestVeto:
+    """An open look-up of the plan is missing whatever the judge says."""
+
+    def test_a_look_up_that_the_judge_does_not_name_is_searched(self, index: Index) -> None:
+        events = ask(index, RIVER, steps(index, judge=Satisfied()))
+        judged = [e.judgement for e in events if isinstance(e, Judged)]
+        assert not judged[0].sufficient
+        assert all(gap.triple is not None for gap in judged[0].gaps)
+        assert judged[0].gaps
+        assert judged[-1].sufficient
+        assert judged[-1].gaps == ()
+        assert answer_of(events).answer == "Sorrel"
+
+    def test_it_comes_before_what_the_judge_names_and_both_are_searched(self, index: Index) -> None:
+        events = ask(index, RIVER, steps(index, judge=Satisfied(Gap("harbour on the Sorrel"))))
+        first = next(e.judgement for e in events if isinstance(e, Judged))
+        assert [gap.triple is None for gap in first.gaps] == [False] * (len(first.gaps) - 1) + [True]
+        sent = next(e.queries for e in events if isinstance(e, Refined))
+        assert "harbour on the Sorrel" in [query.text for query in sent]
+
+    def test_it_is_missing_once(self, index: Index) -> None:
+        for e in ask(index, RIVER):
+            if isinstance(e, Judged):
+                assert len(e.judgement.gaps) == len(set(e.judgement.gaps))
+
+    def test_a_question_without_a_plan_is_the_judges_to_decide(self, index: Index) -> None:
+        events = ask(index, "Who kept bees?", steps(index, judge=Satisfied()))
+        assert [e.judgement.sufficient for e in events if isinstance(e, Judged)] == [True]
 
 
 class TestSingle:
