@@ -321,6 +321,33 @@ def test_written_questions_hold_their_answer_and_stay_with_their_benchmark_quest
     assert written.records([]) == []
 
 
+def test_the_support_of_a_written_question_has_its_answer_as_whole_words() -> None:
+    chain = next(
+        c
+        for c in written.chains()
+        if c.span and len(c.paragraphs) > 1 and c.span[0] > c.span[1] - c.span[0] + 3
+    )
+    assert chain.key is not None
+    assert chain.span is not None
+    start, end = chain.span
+    answer = "q" * (end - start)
+    inside = answer + "x" * (start - len(answer) - 2) + "."  # the same letters in a longer word
+    paragraphs = [Paragraph(f"Page {n}", ("It tells nothing.",), ()) for n in range(25)]
+    paragraphs[chain.key] = Paragraph("Home", (inside, f"{answer} is it."), ())
+    record = Record(chain.record, HOTPOT, "Where?", ("Tours",), "", tuple(paragraphs))
+    made = next(r for r in written.records([record]) if r.question == chain.question)
+    assert made.answers == (answer,)
+    assert made.paragraphs[chain.key].support == (1,)
+
+
+def test_the_support_of_a_yes_or_no_is_the_first_sentence() -> None:
+    chain = next(c for c in written.chains() if c.said == "no" and len(c.paragraphs) > 1)
+    paragraphs = tuple(Paragraph(f"Page {n}", ("Here it is.", "Nobody said no."), ()) for n in range(25))
+    record = Record(chain.record, HOTPOT, "Where?", ("Tours",), "", paragraphs)
+    made = next(r for r in written.records([record]) if r.question == chain.question)
+    assert {p.support for p in made.supporting} == {(0,)}
+
+
 def test_a_written_lookup_is_taught_with_its_answer_or_with_none() -> None:
     first = written.lookups()[0]
     own = [line for line in written.lookups() if line.record == first.record]

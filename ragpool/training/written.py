@@ -5,7 +5,8 @@ paragraphs): id of a training question, number of a paragraph, start and end of 
 (both empty where the paragraph does not say it), the look-up. The file holds none of the data sets' text: a line
 without its paragraph in the given files is passed over. ``chains.tsv``: questions over several paragraphs of one training
 question: its id, the paragraphs, where the answer stands, the question, its plan (or -). ``plans.txt``: a question, the lines of
-its plan, an empty line.
+its plan, an empty line. ``heldout.tsv`` and ``heldout_chains.tsv`` are over paragraphs of held-out questions, in the same forms:
+they measure, and nothing is trained on them.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from importlib.resources import files
 from ragpool.plan import parse_plan
 from ragpool.slots import NONE, Context, stands_in, subquestion
 from ragpool.training.data import Paragraph, Record
-from ragpool.training.readings import LOOKUP, Item, Sample, example, near_misses, neighbours
+from ragpool.training.readings import FULL, LOOKUP, Item, Sample, example, items, near_misses, neighbours
 from ragpool.types import Question, Triple
 
 LOOKUPS, BACKWARD, PARAGRAPHS = "lookups.tsv", "backward.tsv", "paragraphs.tsv"
+CHAINS = "chains.tsv"
+HELD_OUT, HELD_OUT_CHAINS = "heldout.tsv", "heldout_chains.tsv"
+WRITTEN = "written"  # the data set's name of what is measured on the last two
 
 MISSING_SHARE = 0.12  # of the look-ups that have an answer, those shown without it
 CHAIN_MISSING_SHARE = 0.2
@@ -42,7 +46,7 @@ class Lookup:
 
 @cache
 def lookups(name: str = LOOKUPS) -> tuple[Lookup, ...]:
-    """All look-ups of one of the three files, those over one paragraph together."""
+    """All look-ups of one of the files, those over one paragraph together."""
     rows = (line.split("\t") for line in _text(name).splitlines())
     return tuple(
         Lookup(record, int(paragraph), (int(start), int(end)) if start else None, query)
@@ -72,9 +76,9 @@ class Chain:
 
 
 @cache
-def chains() -> tuple[Chain, ...]:
-    """All questions of ``chains.tsv``."""
-    return tuple(_chain(*line.split("\t")) for line in _text("chains.tsv").splitlines())
+def chains(name: str = CHAINS) -> tuple[Chain, ...]:
+    """All questions of one of the two files."""
+    return tuple(_chain(*line.split("\t")) for line in _text(name).splitlines())
 
 
 def _chain(record: str, paragraphs: str, where: str, question: str, plan: str) -> Chain:
@@ -161,12 +165,35 @@ def chained(records: Sequence[Record], rng: random.Random) -> list[Sample]:
     return samples
 
 
-def records(benchmark: Sequence[Record]) -> list[Record]:
+def held_out(
+    records_: Sequence[Record], rng: random.Random, most: int
+) -> list[tuple[Item, list[Context], str]]:
+    """Readings to measure, as ``readings.questions`` gives them: at most ``most`` look-ups of HELD_OUT and half as many
+    questions of HELD_OUT_CHAINS over the paragraphs of the held-out ``records_``."""
+    by_id = {record.id: replace(record, dataset=WRITTEN) for record in records_}
+    lines = [line for line in lookups(HELD_OUT) if line.record in by_id]
+    asked: list[tuple[Item, list[Context], str]] = []
+    for line in rng.sample(lines, min(most, len(lines))):
+        record, query = by_id[line.record], _asked(line.query)
+        if line.answer is None:
+            item = Item(record, LOOKUP, query, "", (), (), line.paragraph)
+            asked.append((item, near_misses(record, line.paragraph, query, rng), NONE))
+        elif made := example(_item(line, record), rng, missing=False):
+            asked.append((_item(line, record), made[1], made[2]))
+    whole = records(list(by_id.values()), HELD_OUT_CHAINS)
+    for record in rng.sample(whole, min(most // 2, len(whole))):
+        item = next(i for i in items(record) if i.kind == FULL)
+        if made := example(item, rng, missing=False):
+            asked.append((item, made[1], made[2]))
+    return asked
+
+
+def records(benchmark: Sequence[Record], name: str = CHAINS) -> list[Record]:
     """The questions of ``chains.tsv`` that need several paragraphs of a question in ``benchmark``, each with that
     question's paragraphs and, where it has one, its plan."""
     by_id = {record.id: record for record in benchmark}
     made: list[Record] = []
-    for number, chain in enumerate(chains()):
+    for number, chain in enumerate(chains(name)):
         record = by_id.get(chain.record)
         if record is None or len(chain.paragraphs) < 2:
             continue
@@ -189,8 +216,10 @@ def benchmark_id(identifier: str) -> str:
 
 
 def _telling(paragraph: Paragraph, answer: str) -> tuple[int, ...]:
-    """The sentences that have the answer, else the first."""
-    found = tuple(n for n, s in enumerate(paragraph.sentences) if answer.casefold() in s.casefold())
+    """The sentences that have the answer, at most two; else the first, as for yes and no, which stand nowhere."""
+    if answer in ("yes", "no"):
+        return (0,)
+    found = tuple(n for n, s in enumerate(paragraph.sentences) if stands_in(answer, [("", s)]))
     return found[:2] or (0,)
 
 
@@ -198,11 +227,7 @@ def _example(line: Lookup, record: Record, rng: random.Random) -> Sample | None:
     asked = _asked(line.query)
     if line.answer is None:
         return Sample(asked, tuple(near_misses(record, line.paragraph, asked, rng)), NONE)
-    paragraph = record.paragraphs[line.paragraph]
-    start, end = line.answer
-    at = next(n for n, last in enumerate(_ends(paragraph.sentences)) if start < last)
-    answer = paragraph.text[start:end]
-    item = Item(record, LOOKUP, asked, answer, (line.paragraph,), ((at,),), line.paragraph)
+    item = _item(line, record)
     missing = rng.random() < MISSING_SHARE
     made = example(item, rng, missing=missing, most=_PASSAGES) or example(
         item, rng, missing=not missing, most=_PASSAGES
@@ -211,6 +236,16 @@ def _example(line: Lookup, record: Record, rng: random.Random) -> Sample | None:
         return None
     query, contexts, target = made
     return Sample(query, tuple(contexts), target)
+
+
+def _item(line: Lookup, record: Record) -> Item:
+    """A look-up that has an answer."""
+    assert line.answer is not None
+    paragraph = record.paragraphs[line.paragraph]
+    start, end = line.answer
+    at = next(n for n, last in enumerate(_ends(paragraph.sentences)) if start < last)
+    answer = paragraph.text[start:end]
+    return Item(record, LOOKUP, _asked(line.query), answer, (line.paragraph,), ((at,),), line.paragraph)
 
 
 def _ends(sentences: Sequence[str]) -> Iterator[int]:
