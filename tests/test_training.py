@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -456,7 +457,8 @@ def test_an_adapter_learns_and_loads_where_it_is_used(tmp_path: Path) -> None:
     assert figures["losses"][-1] < figures["losses"][0]
     assert figures["examples"] == [4, 4, 4]
     assert figures["bytes"] == (tmp_path / "adapter_model.safetensors").stat().st_size
-    assert {p.name for p in tmp_path.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    kept = {p.name for p in tmp_path.iterdir()}
+    assert kept == {"adapter_config.json", "adapter_model.safetensors", "figures.json"}
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == lora.BASE_NAME
     assert config["layers_to_transform"] == [1]
@@ -492,6 +494,33 @@ def test_a_run_that_was_interrupted_ends_like_one_that_was_not(tmp_path: Path) -
     assert parts["losses"] == whole["losses"]
     a, b = ((tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "parts"))
     assert a == b
+
+
+def test_a_stage_that_is_done_is_not_trained_again(tmp_path: Path) -> None:
+    first = trained(tmp_path / "one", lambda line: None)
+    lines: list[str] = []
+    assert trained(tmp_path / "one", lines.append) == first
+    assert not any(line.startswith("epoch") for line in lines)
+
+
+def test_a_stage_is_trained_again_when_its_examples_or_its_start_are_others(tmp_path: Path) -> None:
+    recipe = lora.Recipe(rank=4, alpha=8, rate=1e-2, batch_tokens=80, frozen=1, threads=1)
+    starts = [tmp_path / "start", tmp_path / "other"]
+    for seed, folder in enumerate(starts):
+        lora.train_lora([PAIRS], folder, replace(recipe, seed=seed), lambda line: None, base=fresh())
+
+    def again(examples: list[lora.Example], start: Path, lines: list[str]) -> bytes:
+        lora.train_lora([examples], tmp_path / "out", recipe, lines.append, base=fresh(), start=start)
+        return (tmp_path / "out" / "adapter_model.safetensors").read_bytes()
+
+    first: list[str] = []
+    adapter = again(PAIRS, starts[0], first)
+    others = [replace(PAIRS[0], target="xy"), *PAIRS[1:]]
+    for examples, start in ((others, starts[0]), (PAIRS, starts[1]), (PAIRS, starts[0])):
+        lines: list[str] = []
+        written_now = again(examples, start, lines)
+        assert len(lines) == len(first) > 0
+        assert (written_now == adapter) == (examples == PAIRS and start == starts[0])
 
 
 def test_a_checkpoint_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ gradients, and what they make of an example is computed once and kept for the ot
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ Pair = tuple[list[int], list[int]]
 """Token ids of a prompt and of its target with the end token."""
 
 BASE_NAME = "SmolLM2-135M-Instruct"
+WEIGHTS = "adapter_model.safetensors"
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -89,12 +91,19 @@ def train_lora(
     and its tokenizer, by default the embedded ones. ``start`` is the folder of an adapter of the same shape to go
     on from.
 
-    A checkpoint is written after every epoch to ``out/checkpoint.pt`` and a run with the same recipe and
-    numbers of examples goes on from it; it is removed at the end.
+    A checkpoint is written after every epoch to ``out/checkpoint.pt`` and a run with the same recipe, examples and start
+    goes on from it; it is removed at the end, when the figures are in ``out/figures.json``. A run that finds those of the
+    same recipe, examples and start trains nothing and returns them.
     """
     import torch
     from peft import LoraConfig, get_peft_model
 
+    fingerprint = {**asdict(recipe), "examples": _sha(epochs), "start": _adapter_sha(start)}
+    record = out / "figures.json"
+    if (finished := _finished(record, fingerprint)) is not None:
+        log(f"{out.name} was trained before")
+        return finished
+    record.unlink(missing_ok=True)  # from here on the adapter is no longer the one that it tells of
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     llama, tokenizer = base or load_base()
@@ -128,7 +137,6 @@ def train_lora(
     ]
     total = sum(map(len, drawn))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, total))
-    fingerprint = {**asdict(recipe), "examples": [len(examples) for examples in epochs]}
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "checkpoint.pt"
     first, seconds, losses = 0, 0.0, []
@@ -172,19 +180,41 @@ def train_lora(
             "seconds": seconds,
             "losses": losses,
         }
+        _save(
+            model, out
+        )  # before the checkpoint: after the last one nothing is trained that would save it again
         partial = checkpoint.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(checkpoint)
-        _save(model, out)
-    checkpoint.unlink(missing_ok=True)
-    return {
-        "examples": fingerprint["examples"],
+    figures = {
+        "examples": [len(examples) for examples in epochs],
         "tokens": [sum(len(p) + len(t) for p, t in pairs) for pairs in encoded],
         "losses": [round(loss, 4) for loss in losses],
         "seconds": round(seconds, 1),
-        "bytes": (out / "adapter_model.safetensors").stat().st_size,
+        "bytes": (out / WEIGHTS).stat().st_size,
         "recipe": asdict(recipe),
     }
+    record.write_text(json.dumps({"fingerprint": fingerprint, "figures": figures}) + "\n", encoding="utf-8")
+    checkpoint.unlink(missing_ok=True)
+    return figures
+
+
+def _sha(epochs: Sequence[Sequence[Example]]) -> str:
+    told = json.dumps([[(e.prompt, e.target) for e in examples] for examples in epochs])
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _adapter_sha(folder: Path | None) -> str:
+    return "" if folder is None else hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+
+
+def _finished(file: Path, fingerprint: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The figures of a finished run with this fingerprint; None where ``file`` tells of none, or is a card's."""
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not there, or a run was ended while it was written
+        return None
+    return dict(told["figures"]) if told.get("fingerprint") == fingerprint else None
 
 
 def mean(folders: Sequence[Path], out: Path) -> None:
@@ -194,13 +224,13 @@ def mean(folders: Sequence[Path], out: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
-    states = [load_file(folder / "adapter_model.safetensors") for folder in folders]
+    states = [load_file(folder / WEIGHTS) for folder in folders]
     mixed = {
         name: torch.stack([state[name].float() for state in states]).mean(dim=0).to(torch.float16)
         for name in states[0]
     }
     out.mkdir(parents=True, exist_ok=True)
-    save_file(mixed, str(out / "adapter_model.safetensors"), metadata={"format": "pt"})
+    save_file(mixed, str(out / WEIGHTS), metadata={"format": "pt"})
     shutil.copyfile(folders[0] / "adapter_config.json", out / "adapter_config.json")
 
 
@@ -315,7 +345,7 @@ def _save(model: Any, out: Path) -> None:
         name: w.detach().to(torch.float16).contiguous()
         for name, w in get_peft_model_state_dict(model).items()
     }
-    save_file(state, str(out / "adapter_model.safetensors"), metadata={"format": "pt"})
+    save_file(state, str(out / WEIGHTS), metadata={"format": "pt"})
     config = model.peft_config["default"].to_dict()
     config["base_model_name_or_path"] = BASE_NAME
     config["inference_mode"] = True

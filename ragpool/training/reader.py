@@ -61,8 +61,8 @@ def train(
 ) -> dict[str, Any]:
     """Train the reader adapter on the training split of ``files``, measure it on the dev split, write its card.
 
-    A run that was interrupted goes on from its last epoch in ``out``. Returns all figures. Every epoch draws its
-    look-ups, their distractors and which of them are unanswerable anew.
+    A run that was interrupted goes on from its last epoch in ``out``; stages that were done are not trained again.
+    Returns all figures. Every epoch draws its look-ups, their distractors and which of them are unanswerable anew.
     """
     records = training_split(read_records(files))
     rounds = [_pairs(examples(records, random.Random(f"{seed}-{epoch}"), SIZES)) for epoch in range(epochs)]
