@@ -90,8 +90,8 @@ def stands_in(value: str, contexts: Sequence[Context]) -> bool:
 def as_written(value: str, text: str) -> str | None:
     """``value`` in the spelling of ``text``; the same date written in another order counts. None when not there."""
     if stands_in(value, [("", text)]) and value.casefold() not in ("yes", "no"):
-        at = text.casefold().find(value.casefold())
-        return text[at : at + len(value)] if at >= 0 else value
+        found = re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text, re.IGNORECASE)
+        return found.group() if found else value
     date = parse_date(value)
     return (
         next((found for found in _DATES.findall(text) if parse_date(found) == date), None) if date else None
@@ -168,13 +168,20 @@ class PairReader:
     """
 
     def __init__(
-        self, spans: SpanModel, model: LocalModel, folder: Path, adapter: Path, kv: KVChoice | None = None
+        self,
+        spans: SpanModel,
+        model: LocalModel,
+        folder: Path,
+        adapter: Path,
+        kv: KVChoice | None = None,
+        *,
+        weighing: Weighing | None = None,
     ) -> None:
         self.name = f"pair@{READ_PROMPT_VERSION}+{spans.version}"
         self._spans = spans
         self._model = model
         self._kv = kv
-        self._weighing = Weighing.load(folder / "weighing.json")
+        self._weighing = weighing or Weighing.load(folder / "weighing.json")
         model.load_adapter("reader", adapter)
 
     def read(self, query: str, contexts: Sequence[Context]) -> Reading:

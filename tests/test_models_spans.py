@@ -3,14 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragpool.errors import ModelError
+from ragpool.models import LocalModel
 from ragpool.models.spans import MAX_TOKENS, SpanModel, add_deltas, deltas, encode, shown, spans
 from ragpool.plan import adapter_folder
 from ragpool.settings import ModelSettings
+from ragpool.slots import TOLD, Calibration, PairReader, Weighing
 from ragpool.training import spans as training
 from ragpool.training.data import Paragraph, Record
 from ragpool.training.readings import Sample
@@ -128,6 +131,19 @@ def test_probabilities_are_shared_out_over_spans_and_none(model: SpanModel) -> N
     assert [v.logprob for v in reading.values] == sorted((v.logprob for v in reading.values), reverse=True)
 
 
+def test_both_readers_are_weighed_as_they_are_told(model: SpanModel, tmp_path: Path) -> None:
+    local = LocalModel(tiny.llama(), tiny.tokenizer(), version="tiny@0")
+    adapter = tiny.save_lora(tmp_path / "reader", seed=1)
+    told = [
+        PairReader(model, local, tmp_path, adapter, weighing=Weighing(1.0, doubt, Calibration()))
+        .read("Tours, river?", [("Tours", "Tours is on the Loire.")])
+        .told
+        for doubt in (50.0, -50.0)
+    ]
+    assert told[0] > TOLD > told[1]
+    assert not (tmp_path / "weighing.json").exists()
+
+
 # --- training
 
 
@@ -172,6 +188,13 @@ def test_an_answer_is_marked_wherever_it_stands_as_whole_words(tokenizer: object
     texts = [shown(contexts[0])[encoded.places[a][1] : encoded.places[b][2]] for a, b in answer]
     assert texts == ["Loire", "Loire", "loire"]
     assert training.prepared([Sample("river?", contexts, "Rhine")], tokenizer) == []
+
+
+def test_an_answer_is_marked_where_it_stands_after_letters_that_folding_lengthens(tokenizer: object) -> None:
+    contexts = (("Weg", "Die große Straße in BONN liegt am Rhein."),)
+    ((encoded, answer),) = training.prepared([Sample("Weg, Stadt?", contexts, "Bonn")], tokenizer)
+    texts = [shown(contexts[0])[encoded.places[a][1] : encoded.places[b][2]] for a, b in answer]
+    assert texts == ["BONN"]
 
 
 def test_samples_depend_on_the_seed_alone() -> None:

@@ -19,6 +19,7 @@ from ragpool.slots import (
     PairReader,
     PromptedReader,
     Weighing,
+    as_written,
     parse_reading,
     reader_prompt,
     stands_in,
@@ -171,3 +172,18 @@ def test_a_date_in_another_order_becomes_the_one_that_stands_there() -> None:
         "Bo Reed, date of birth?", [("Bo Reed", "Bo Reed (4 May 1921 – 1990) ran.")]
     )
     assert reading.value == "4 May 1921"
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "found"),
+    [
+        ("Bonn", "Die Straße in Bonn liegt am Rhein.", "Bonn"),
+        ("BONN", "Die Straße in Bonn liegt am Rhein.", "Bonn"),
+        ("bonn", "Der Bonner Weg führt nach Bonn.", "Bonn"),
+        ("J. R. Smith", "İzmir: j. r. Smith lived there.", "j. r. Smith"),
+        ("4 May 1921", "He was born on May 4, 1921.", "May 4, 1921"),
+        ("Rhine", "Die Straße in Bonn liegt am Rhein.", None),
+    ],
+)
+def test_a_value_is_found_in_the_spelling_of_the_text(value: str, text: str, found: str | None) -> None:
+    assert as_written(value, text) == found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ BATCH_TOKENS = 3072
 CHECKPOINT = 200  # steps between two
 SHARES = (0.5, 1.0, 1.5, 2.0)
 DOUBTS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+WRITTEN_ASKED = 200  # look-ups written on held-out paragraphs, and half as many questions, that are measured
 OFTEN_TOLD = 0.75  # the share of look-ups, as the loop asks them, that the passages tell; of those measured here it is half
 
 
@@ -134,23 +136,19 @@ def prepared(drawn: Sequence[Sample], tokenizer: Any) -> list[tuple[Encoded, Spa
 
 def places_of(target: str, contexts: Sequence[tuple[str, str]], encoded: Encoded) -> Spans:
     """Where ``target`` stands as whole words: (first, last) tokens."""
-    wanted = target.casefold()
-    if wanted in ("yes", "no"):
-        at = 0 if wanted == "yes" else 4
+    if target.casefold() in ("yes", "no"):
+        at = 0 if target.casefold() == "yes" else 4
         return [(n, n) for n, place in enumerate(encoded.places) if place[:2] == (len(contexts), at)]
+    whole = re.compile(rf"(?<![^\W_]){re.escape(target)}(?![^\W_])", re.IGNORECASE)
     found: Spans = []
     for number, context in enumerate(contexts):
-        text = shown(context).casefold()
-        start = text.find(wanted)
-        while start >= 0:
-            end = start + len(wanted)
+        for match in whole.finditer(shown(context)):
+            start, end = match.span()
             covered = [
                 n for n, (c, a, b) in enumerate(encoded.places) if c == number and a < end and b > start
             ]
-            whole = not (text[start - 1 : start].isalnum() or text[end : end + 1].isalnum())
-            if whole and covered:
+            if covered:
                 found.append((covered[0], covered[-1]))
-            start = text.find(wanted, start + 1)
     return found
 
 
@@ -288,9 +286,11 @@ def evaluate(files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int =
     local = local_model(ModelSettings())
     assert local is not None  # the embedded model is always local
     plain = Weighing(1.0, 0.0, Calibration())
-    _write_weighing(folder, plain)
-    pair = PairReader(model, local, folder, beside if beside.is_dir() else adapter_folder("reader"))
-    asked = questions(dev_split(read_records(files)), random.Random(seed), limit)
+    adapter = beside if beside.is_dir() else adapter_folder("reader")
+    pair = PairReader(model, local, folder, adapter, weighing=plain)
+    held_out = dev_split(read_records(files))
+    asked = questions(held_out, random.Random(seed), limit)
+    asked += written.held_out(held_out, random.Random(seed), WRITTEN_ASKED)
     readings = []
     for item, contexts, target in asked:
         proposed, _ = pair.proposals(item.query, contexts)
