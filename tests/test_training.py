@@ -430,9 +430,11 @@ def fresh() -> tuple[Any, Any]:
     return tiny.llama(), tiny.tokenizer()
 
 
-def trained(out: Path, log: lora.Log, frozen: int = 1) -> dict[str, Any]:
+def trained(
+    out: Path, log: lora.Log, frozen: int = 1, examples: list[lora.Example] = PAIRS
+) -> dict[str, Any]:
     recipe = lora.Recipe(rank=4, alpha=8, rate=1e-2, batch_tokens=80, frozen=frozen, threads=1)
-    return lora.train_lora([PAIRS] * 3, out, recipe, log, base=fresh())
+    return lora.train_lora([examples] * 3, out, recipe, log, base=fresh())
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -523,7 +525,10 @@ def test_a_stage_is_trained_again_when_its_examples_or_its_start_are_others(tmp_
         assert (written_now == adapter) == (examples == PAIRS and start == starts[0])
 
 
-def test_a_checkpoint_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [{"frozen": 0}, {"examples": PAIRS[::-1]}])
+def test_a_checkpoint_of_another_recipe_or_other_examples_is_not_resumed(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
     def kill(line: str) -> None:
         if line.startswith("epoch 3 done"):
             raise KeyboardInterrupt
@@ -531,7 +536,7 @@ def test_a_checkpoint_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path, kill)
     lines: list[str] = []
-    trained(tmp_path, lines.append, frozen=0)
+    trained(tmp_path, lines.append, **other)
     assert not any(line.startswith("resumed") for line in lines)
 
 

@@ -180,9 +180,7 @@ def train_lora(
             "seconds": seconds,
             "losses": losses,
         }
-        _save(
-            model, out
-        )  # before the checkpoint: after the last one nothing is trained that would save it again
+        _save(model, out)  # before the checkpoint: after the last one nothing would save it again
         partial = checkpoint.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(checkpoint)
