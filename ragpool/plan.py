@@ -194,10 +194,10 @@ class TrainedPlanner:
     """Rules where a pattern fits the whole question (they are surer there, and free), else the plan adapter."""
 
     def __init__(self, model: LocalModel, folder: Path | None = None) -> None:
-        self.name = f"trained@{PLAN_PROMPT_VERSION}"
         self._model = model
         self._rules = RulePlanner()
-        model.load_adapter("plan", folder or adapter_folder("plan"))
+        version = model.load_adapter("plan", folder or adapter_folder("plan"))
+        self.name = f"trained:{version}+{PLAN_PROMPT_VERSION}"
 
     def plan(self, question: str) -> tuple[Question, Usage]:
         ruled, usage = self._rules.plan(question)

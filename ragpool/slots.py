@@ -6,6 +6,7 @@ What it says is checked: a value that does not stand in the context is no value.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -177,12 +178,13 @@ class PairReader:
         *,
         weighing: Weighing | None = None,
     ) -> None:
-        self.name = f"pair@{READ_PROMPT_VERSION}+{spans.version}"
         self._spans = spans
         self._model = model
         self._kv = kv
         self._weighing = weighing or Weighing.load(folder / "weighing.json")
-        model.load_adapter("reader", adapter)
+        adapted = model.load_adapter("reader", adapter)
+        fitted = hashlib.sha256(repr(self._weighing).encode()).hexdigest()[:6]
+        self.name = f"pair:spans@{spans.version}+{adapted}+{fitted}+{READ_PROMPT_VERSION}"
 
     def read(self, query: str, contexts: Sequence[Context]) -> Reading:
         if not contexts:

@@ -39,8 +39,8 @@ class Adapters:
         """``name@12 hex digits`` of a loaded adapter; empty for the base model."""
         return "" if name is None else self.versions[name]
 
-    def load(self, name: str, folder: Path) -> None:
-        """Read an adapter's files into the base model's layers, without using it yet."""
+    def load(self, name: str, folder: Path) -> str:
+        """Read an adapter's files into the base model's layers, without using it yet; its version."""
         if not name.isidentifier():  # it becomes part of the layers' names
             raise ModelError(f"{name!r} cannot name an adapter; use letters, digits and underscores")
         weights = folder / _WEIGHTS
@@ -50,7 +50,7 @@ class Adapters:
             )
         version = f"{name}@{file_digest(weights)[:12]}"
         if self.versions.get(name) == version:
-            return
+            return version
         if name in self.versions:
             raise ModelError(f"another adapter is already loaded as {name!r}; choose another name")
         from peft import PeftConfig, PeftModel
@@ -78,6 +78,7 @@ class Adapters:
             ) from error
         self._peft.eval()
         self.versions[name] = version
+        return version
 
     def _discard(self, name: str, first: bool) -> None:
         """Leave the base model as it was before a failed load."""

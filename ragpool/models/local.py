@@ -110,14 +110,15 @@ class LocalModel:
         """Loaded adapters: name -> ``name@12 hex digits`` of the weights."""
         return MappingProxyType(self._adapters.versions)
 
-    def load_adapter(self, name: str, folder: Path) -> None:
-        """Load a peft LoRA folder (adapter_config.json, adapter_model.safetensors) beside the base weights.
+    def load_adapter(self, name: str, folder: Path) -> str:
+        """Load a peft LoRA folder (adapter_config.json, adapter_model.safetensors) beside the base weights; its version,
+        ``name@digits of its hash``.
 
         Loading the same folder under the same name again does nothing. Raises ModelError when the files are
         missing or do not fit the base model.
         """
         with self._lock:
-            self._adapters.load(name, folder)
+            return self._adapters.load(name, folder)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of ``text``, without the begin token."""
