@@ -326,7 +326,8 @@ class ChatGenerator:
             counted["input_tokens"] if counted else len(prompt) // 4,
             counted["output_tokens"] if counted else len(text) // 4,
         )
-        if _REFUSAL.match(_MARKER.sub("", text)):
+        uncited = NOT_FOUND in text and not _MARKER.search(text)  # "The passages do not say. NOT FOUND"
+        if uncited or _REFUSAL.match(_MARKER.sub("", text)):
             return abstention(), usage
         return check(text, question, context, self._distiller), usage
 

@@ -230,7 +230,16 @@ class TestChat:
         assert draft.status is AnswerStatus.INSUFFICIENT
 
     @pytest.mark.parametrize(
-        "reply", ["'NOT FOUND'", "[NOT FOUND]", "NOT FOUND. Nothing tells.", "[1] NOT FOUND", "[1]", "..."]
+        "reply",
+        [
+            "'NOT FOUND'",
+            "[NOT FOUND]",
+            "NOT FOUND. Nothing tells.",
+            "[1] NOT FOUND",
+            "It is not told. NOT FOUND",
+            "[1]",
+            "...",
+        ],
     )
     def test_a_refusal_in_brackets_or_a_reply_without_words_is_a_refusal(
         self, reply: str, distiller: Distiller
