@@ -125,7 +125,7 @@ def test_a_long_reading_takes_several_sequences(model: SpanModel) -> None:
 
 
 def test_probabilities_are_shared_out_over_spans_and_none(model: SpanModel) -> None:
-    reading = model.read("Tours, river?", [TOURS], most=40)
+    reading = model.read("On which river does Tours lie?", [TOURS], most=40)
     shares = torch.tensor([v.logprob for v in reading.values] + [reading.none]).exp()
     assert 0.5 < float(shares.sum()) <= 1.0 + 1e-4  # the rest is of pairs that are no spans
     assert [v.logprob for v in reading.values] == sorted((v.logprob for v in reading.values), reverse=True)

@@ -158,7 +158,8 @@ def test_two_readers_agree_on_a_value_or_on_none(local_model: LocalModel) -> Non
     folder = adapter_folder("spans")
     spans = SpanModel.load(folder, ModelSettings())
     pair = PairReader(spans, local_model, folder, adapter_folder("reader"))
-    told = pair.read("Lothair II, mother?", CONTEXTS)
+    stated = [("Lothair II", "The mother of Lothair II was Ermengarde of\nTours."), CONTEXTS[1]]
+    told = pair.read("Lothair II, mother?", stated)
     assert told.value == "Ermengarde of Tours"
     assert told.usage.llm_calls == 2
     assert told.confidence > 0.5
