@@ -57,7 +57,7 @@ PARTS: dict[str, Callable[[Steps], Steps]] = {
     "the loop": lambda steps: steps,
     "no trained planner (patterns only)": lambda steps: replace(steps, planner=RulePlanner()),
     "no plan": lambda steps: replace(steps, planner=NoPlan()),
-    "no reader in the loop": lambda steps: replace(steps, reader=NoReader()),
+    "no reader": lambda steps: replace(steps, reader=NoReader()),
     "no pages by title (bridging)": without_titles,
 }
 MODES = {"dense search alone": "dense", "BM25 search alone": "bm25"}
