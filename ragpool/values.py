@@ -54,7 +54,7 @@ _FACT = re.compile(r"\d[\d,.]*\d|\d|\b[^\W\d_]+\b", re.UNICODE)
 _ASKS_DATE = re.compile(r"\b(?:date|year|when|birthday)\b", re.IGNORECASE)
 _ASKED_FOR = re.compile(
     r"\s*(?:when (?:is|was|were|are|did|do|does|will|had|has)\b|who(?:m|se)?\b|how (?:many|long|tall|high|deep|large|far)\b"
-    r"|(?:in |on |of |by |from |to |with |for )?(?:what|which|whose)(?: \w+)?)",
+    r"|(?:in |on |of |by |from |to |with |for )?(?:what|which)(?: \w+)?)",
     re.IGNORECASE,
 )
 _TELLS_TIME = re.compile(
@@ -313,9 +313,8 @@ def _ordered_keys(
     one, other = _quantity(values[0]), _quantity(values[1])
     if one is None or other is None:
         return None
-    if not (
-        one[1] and other[1]
-    ):  # a value is often read without its unit: they are taken to be in the same one
+    # a value is often read without its unit: then both are taken to be in the same one
+    if not (one[1] and other[1]):
         return (one[0],), (other[0],)
     return ((one[0] * one[2],), (other[0] * other[2],)) if one[1] == other[1] else None
 

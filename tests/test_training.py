@@ -559,3 +559,22 @@ def test_shipped_adapters_are_small_described_and_fit_their_prompt(
         assert part in card
     config = json.loads((folder / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == lora.BASE_NAME
+
+
+def test_what_was_written_on_held_out_questions_measures_and_never_trains() -> None:
+    lines, chains = written.lookups(written.HELD_OUT), written.chains(written.HELD_OUT_CHAINS)
+    assert len(lines) > 600
+    assert len(chains) > 400
+    assert all(is_dev(one.record) for one in (*lines, *chains))
+    own = [line for line in lines if line.record == lines[0].record]
+    letters = "a b " * 400  # wherever a span is cut, it is of whole words
+    paragraphs = tuple(Paragraph(f"Title {n}", (letters,)) for n in range(25))
+    record = Record(lines[0].record, HOTPOT, "?", ("x",), "", paragraphs)
+    asked = written.held_out([record], random.Random(0), 1000)
+    looked_up = [target for item, _, target in asked if item.kind == readings.LOOKUP]
+    assert len(looked_up) == len(own)
+    assert looked_up.count("none") == sum(line.answer is None for line in own)
+    for item, contexts, target in asked:
+        assert item.record.dataset == written.WRITTEN
+        assert target == "none" or stands_in(target, contexts) or target in ("yes", "no")
+    assert written.held_out([], random.Random(0), 10) == []

@@ -107,10 +107,8 @@ def second_stage(
         + mined.examples(records, from_text, rng)
         + statements.examples(made_up, rng)
     )
-    rng.shuffle(mixed)
-    parts = [_pairs(mixed[n::PARTS]) for n in range(PARTS)]  # each is saved when it is done
     recipe = lora.Recipe(seed=seed, rate=SECOND_RATE, batch_tokens=SECOND_BATCH, threads=threads)
-    return lora.train_lora(parts, out, recipe, log, start=first)
+    return lora.train_lora(_parts(mixed, rng), out, recipe, log, start=first)
 
 
 def third_stage(
@@ -127,10 +125,8 @@ def third_stage(
         + mined.examples(records, 60, rng)
         + statements.examples(80, rng)
     )
-    rng.shuffle(mixed)
-    parts = [_pairs(mixed[n::PARTS]) for n in range(PARTS)]
     recipe = lora.Recipe(seed=seed, rate=LATE_RATE, batch_tokens=SECOND_BATCH, threads=threads)
-    return lora.train_lora(parts, out, recipe, log, start=second)
+    return lora.train_lora(_parts(mixed, rng), out, recipe, log, start=second)
 
 
 def fourth_stage(
@@ -148,10 +144,14 @@ def fourth_stage(
         + mined.examples(records, 40, rng)
         + statements.examples(40, rng)
     )
-    rng.shuffle(mixed)
-    parts = [_pairs(mixed[n::PARTS]) for n in range(PARTS)]
     recipe = lora.Recipe(seed=seed, rate=LATE_RATE, batch_tokens=SECOND_BATCH, threads=threads)
-    return lora.train_lora(parts, out, recipe, log, start=third)
+    return lora.train_lora(_parts(mixed, rng), out, recipe, log, start=third)
+
+
+def _parts(mixed: list[Sample], rng: random.Random) -> list[list[lora.Example]]:
+    """The samples of an epoch in random order, in PARTS; each is saved when it is done."""
+    rng.shuffle(mixed)
+    return [_pairs(mixed[n::PARTS]) for n in range(PARTS)]
 
 
 def _pairs(samples: Sequence[Sample]) -> list[lora.Example]:

@@ -182,9 +182,9 @@ def held_out(
             asked.append((_item(line, record), made[1], made[2]))
     whole = records(list(by_id.values()), HELD_OUT_CHAINS)
     for record in rng.sample(whole, min(most // 2, len(whole))):
-        item = next(i for i in items(record) if i.kind == FULL)
-        if made := example(item, rng, missing=False):
-            asked.append((item, made[1], made[2]))
+        for item in items(record):
+            if item.kind == FULL and (made := example(item, rng, missing=False)):
+                asked.append((item, made[1], made[2]))
     return asked
 
 
