@@ -16,6 +16,7 @@ from ragpool.types import Answer, AnswerStatus, Citation, StopReason
 
 _MARK = re.compile(r"[ \t]*\[\d{1,3}\]")
 _MAYBE_MARK = re.compile(r"[ \t]*(?:\[\d{0,3})?$")
+_LEADING = re.compile(r"^[\W_]+")  # a NOT FOUND may come in quotation marks
 _CLAIM = re.compile(r"(.*?)((?:\[\d{1,3}\]\s*)+)", re.DOTALL)
 
 Link = Callable[[Citation], str]
@@ -31,7 +32,8 @@ class Prose:
     def feed(self, piece: str) -> str:
         """The part that is certain by now: no mark, and not the beginning of a NOT FOUND."""
         self._held += piece
-        if not self.text and NOT_FOUND.startswith(self._held.strip().upper()[: len(NOT_FOUND)]):
+        begun = _LEADING.sub("", _MARK.sub("", self._held)).rstrip().upper()[: len(NOT_FOUND)]
+        if not self.text and NOT_FOUND.startswith(begun):
             return ""
         ready = _MARK.sub("", self._held)
         tail = _MAYBE_MARK.search(ready)

@@ -55,10 +55,10 @@ def test_marks_never_leave_in_the_text_however_it_is_cut(size: int) -> None:
     assert "".join(given) == prose.text == "Ana Veld founded it, in [the year] 1999."
 
 
+@pytest.mark.parametrize("raw", ["NOT FOUND", '"NOT FOUND"', "[NOT FOUND]", "[1] Not found"])
 @pytest.mark.parametrize("size", [1, 4, 100])
-def test_not_found_is_said_in_other_words(size: int) -> None:
+def test_not_found_is_said_in_other_words(size: int, raw: str) -> None:
     prose = Prose()
-    raw = "NOT FOUND"
     assert [prose.feed(raw[n : n + size]) for n in range(0, len(raw), size)] == [""] * -(-len(raw) // size)
     prose.finish(answer("", AnswerStatus.INSUFFICIENT, ("the founder",)))
     assert prose.text == "The documents do not answer this. Missing: the founder."
