@@ -1,7 +1,7 @@
 """Which sentences of a prompt share words with its question, or with a sentence that does: BM25 in two hops.
 
-Of 80 training questions of HotpotQA and 2WikiMultihopQA in 2,200 tokens, the best tenth of the sentences held 69 % of the
-supporting ones by BM25 alone, 91 % by this.
+Of 102 training questions of HotpotQA and 2WikiMultihopQA in 2,200 tokens, the best tenth of the sentences held 67 % of the
+supporting ones by BM25 alone, 87 % by this.
 """
 
 from __future__ import annotations
