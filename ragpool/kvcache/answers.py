@@ -30,7 +30,7 @@ _ATTENTION = "ragpool_tree"  # the name under which transformers finds _attend
 
 # a capitalised word or a number, and what goes on in the same way: "Bank of England", "16 August 1967", "2,913,123"
 _WORD = r"(?:[A-Z][\w'’-]*|\d[\w.,'’-]*\w|\d)"
-_NAME = re.compile(rf"{_WORD}(?:(?: |, | of | the | of the | de | and ){_WORD})*")
+NAME = re.compile(rf"{_WORD}(?:(?: |, | of | the | of the | de | and ){_WORD})*")
 _NUMBER_ASKED = re.compile(
     r"\b(when|how (many|much|old|long)|what (year|date|day)|number|population|born|died)\b", re.I
 )
@@ -64,7 +64,7 @@ def candidates(layout: PromptLayout, scores: Sequence[float]) -> list[Candidate]
     found: dict[tuple[int, ...], tuple[bool, float]] = {}
     ranked = sorted(zip(scores, layout.sentences, strict=True), key=lambda pair: (-pair[0], pair[1]))
     for score, index in ranked[:SENTENCES]:
-        for match in _NAME.finditer(layout.pieces[index].text):
+        for match in NAME.finditer(layout.pieces[index].text):
             told = set(words(match[0]))
             if told and (either or not told <= asked):
                 first = layout.piece_starts[index] + match.start()

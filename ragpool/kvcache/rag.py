@@ -1,15 +1,14 @@
-"""critic-rag: whole sentences by retrieval heads and BM25, and for the rest the positions that likely answers look at.
+"""critic-rag: whole sentences by retrieval heads and BM25, and for the rest what each head will look at.
 
 A passage's sentences belong together with its title: a sentence whose subject is named in the title only is of no use
 without it. So the budget goes, in this order, to what is no part of a passage (instructions, question), to the best
-whole sentences with their titles and markers, to the telling words of the next ones, and to single positions, wherever
-they stand. A question of two hops has its answer in a sentence that shares no word with it, often the fifth or tenth best:
-too far down to be kept whole at a quarter of the cache, but its names fit.
+whole sentences with their titles and markers, and to single positions, wherever they stand.
 
-Sentences and words are chosen once and kept in every layer and head: what one layer kept of a name the next would miss. Single
-positions are each head's own, by what it looks at while likely answers are written (answers.py), mixed with what the
-question looks at. Without those answers (a model with sliding windows) they are those of the retrieval heads, the same
-everywhere: chosen for each head by the question's attention they lost half of what the context told.
+Sentences are chosen once and kept in every layer and head. Single positions are each head's own: what it looks at while
+likely answers are written (answers.py), a little of what the question looks at, and, where a head copies, the names of
+all sentences (copying.py): a question of two hops has its answer in a sentence that shares no word with it. Without likely
+answers (a model with sliding windows) it is not known what heads look for; then telling words and the positions of the
+retrieval heads are kept, the same everywhere.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ import torch
 from torch.nn import functional
 
 from ragpool.kvcache.answers import candidates, looked_at
+from ragpool.kvcache.copying import copying, worth_copying
 from ragpool.kvcache.heads import HeadTable, middle, position_attention, sentence_attention
 from ragpool.kvcache.layout import Kind, PromptLayout
 from ragpool.kvcache.lexical import lexical, telling
@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _LARGE = 1e3  # above every share of attention
-# shares of the room for whole sentences and for words of further ones: where it is less than _AMPLE of the prompt, and more
-_AMPLE, _TIGHT_SHARES, _AMPLE_SHARES = 0.35, (0.3, 0.35), (0.2, 0.7)
+_WHOLE = 0.2  # share of the room for whole sentences
+_AMPLE = 0.35  # room that is more of the prompt than this is ample
+# share of the room for words where no answers were asked: in ample room, and in less
+_AMPLE_WORDS, _TIGHT_WORDS = 0.7, 0.35
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class CriticRag:
     table: HeadTable | None = None
     lexical_share: float = 0.7
     kernel: int = 9
-    question_share: float = 0.5
+    question_share: float = 0.2
 
     def select(self, layout: PromptLayout, signals: Signals, keep: int) -> Importance:
         heads = self._heads(signals)
@@ -58,37 +60,50 @@ class CriticRag:
         fixed = _outside(layout, signals.length)
         room = max(keep - int(fixed.sum()), 0)
         ample = room >= _AMPLE * signals.length
-        for_sentences, for_words = _AMPLE_SHARES if ample else _TIGHT_SHARES
-        whole, kept = _sentences_within(layout, scores, fixed, int(for_sentences * room), room)
-        left = keep - int(kept.sum())
-        kept = _words_within(layout, scores, kept, min(int(for_words * room), left))
+        whole, kept = _sentences_within(layout, scores, fixed, int(_WHOLE * room), room)
+        if signals.answers is None:
+            share = _AMPLE_WORDS if ample else _TIGHT_WORDS
+            kept = _words_within(layout, scores, kept, min(int(share * room), keep - int(kept.sum())))
+            positions = self._same(layout, signals, heads)
+        else:
+            positions = self._own(layout, signals, scores, ample)
         layers = []
-        for scored in self._positions(layout, signals, heads, ample):
+        for scored in positions:
             scored[:, kept] += _LARGE
             scored[:, fixed] = math.inf
             layers.append(scored)
         return Importance(tuple(layers), tuple(scores), frozenset(whole))
 
     def informed(self, model: PreTrainedModel, layout: PromptLayout, signals: Signals) -> Signals:
-        """``signals`` with what likely answers look at. Hold the model's lock."""
+        """``signals`` with what likely answers look at, and which heads copy. Hold the model's lock."""
         scores = sentence_scores(layout, signals, self._heads(signals), self.lexical_share)
-        looked = looked_at(model, layout, signals, candidates(layout, scores))
-        return replace(signals, sentences=tuple(scores), answers=looked)
+        likely = candidates(layout, scores)
+        looked = looked_at(model, layout, signals, likely)
+        copies = None if looked is None else copying(layout, looked, likely)
+        return replace(signals, sentences=tuple(scores), answers=looked, copying=copies)
 
-    def _positions(
-        self, layout: PromptLayout, signals: Signals, heads: Sequence[tuple[int, int]], ample: bool
+    def _same(
+        self, layout: PromptLayout, signals: Signals, heads: Sequence[tuple[int, int]]
     ) -> Iterator[torch.Tensor]:
-        """Scores of single positions, [kv heads, length] a layer."""
-        if signals.answers is None:
-            same = _smooth(position_attention(layout, signals, heads)[None], self.kernel)
-            for layer in signals.layers:
-                yield same.repeat(len(layer.keys), 1)
-            return
+        """Scores of single positions by the retrieval heads, [kv heads, length] a layer."""
+        same = _smooth(position_attention(layout, signals, heads)[None], self.kernel)
+        for layer in signals.layers:
+            yield same.repeat(len(layer.keys), 1)
+
+    def _own(
+        self, layout: PromptLayout, signals: Signals, scores: Sequence[float], ample: bool
+    ) -> Iterator[torch.Tensor]:
+        """Scores of single positions by what each head looks at, [kv heads, length] a layer."""
+        assert signals.answers is not None
+        assert signals.copying is not None
         first = layout.question[0] - (signals.length - signals.window)
-        for layer, looked in zip(signals.layers, signals.answers, strict=True):
+        worth = functional.pad(worth_copying(layout, scores), (0, signals.length - layout.context_end))
+        worth = (1 - self.question_share) * worth.to(signals.layers[0].keys.device)
+        for layer, looked, copies in zip(signals.layers, signals.answers, signals.copying, strict=True):
             asked = layer.attention(first, signals.window).mean(dim=(1, 2))
             mixed = (1 - self.question_share) * looked + self.question_share * asked
-            yield _smooth(mixed, 3 if ample else 1)  # neighbours are a luxury
+            mixed = _smooth(mixed, 3 if ample else 1)  # neighbours are a luxury
+            yield torch.maximum(mixed, copies[:, None] * worth)
 
     def _heads(self, signals: Signals) -> tuple[tuple[int, int], ...]:
         table = self.table or HeadTable.shipped(signals.fingerprint)

@@ -178,8 +178,9 @@ class Signals:
 
     The window (tokens with queries) is the last ``window`` of them. ``angles``: cos and sin [window, head dim].
     ``fingerprint`` is that of the model's shape. ``gradient``: per layer |d loss / d key * key| summed over the head dimension, [kv heads, length]; only when asked for.
-    ``answers``: per layer attention [kv heads, length] while likely answers are written (answers.py), and ``sentences`` the
-    scores by which those were chosen; only when asked for.
+    ``answers``: per layer attention [kv heads, length] while likely answers are written (answers.py), ``copying`` how much
+    of it goes to the rest of an answer [kv heads] (copying.py), and ``sentences`` the scores by which the answers were
+    chosen; only when asked for.
     """
 
     length: int
@@ -189,6 +190,7 @@ class Signals:
     angles: tuple[torch.Tensor, torch.Tensor] | None = None
     gradient: tuple[torch.Tensor, ...] | None = None
     answers: tuple[torch.Tensor, ...] | None = None
+    copying: tuple[torch.Tensor, ...] | None = None
     sentences: tuple[float, ...] | None = None
 
     @classmethod

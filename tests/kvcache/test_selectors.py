@@ -18,6 +18,7 @@ from ragpool.kvcache import (
     HeadTable,
     Kind,
     KVChoice,
+    Piece,
     PromptLayout,
     Signals,
     compressed,
@@ -221,8 +222,8 @@ def test_critic_rag_keeps_whole_sentences_with_their_titles(ratio: float) -> Non
     assert plan.summary()["sentences"] == 6
 
 
-def test_critic_rag_keeps_the_telling_words_of_further_sentences_in_every_head() -> None:
-    """What a second hop needs stands too far down to be kept whole; its names need not."""
+def test_without_likely_answers_critic_rag_keeps_telling_words_in_every_head() -> None:
+    """What a second hop needs stands too far down to be kept whole; its words need not."""
     made, prompt = model(), layout()
     _, signals = signals_of(made, prompt, "window")
     plan = Critic(CriticRag(), Budget(ratio=0.4)).plan(prompt, signals)
@@ -314,6 +315,26 @@ def test_the_title_speaks_for_its_sentences() -> None:
 
     assert max(range(6), key=scores.__getitem__) == 2
     assert words("The mills of Velm, 1801") == ["mill", "velm", "1801"]
+
+
+def test_the_second_hop_reads_the_title_of_a_good_sentence() -> None:
+    """Its text alone would lead nowhere: "It aired in 1999" names nothing that the song's passage shares."""
+    told = (
+        ("Groovy Ghost by Korn", "It aired in October 1999 on television."),
+        ("Freak", "A song by the band Korn."),
+        ("Blind", "A song by the band Oss."),
+        ("Clay", "A soil that holds water."),
+    )
+    made = [
+        Piece(kind, text, number)
+        for number, (title, sentence) in enumerate(told)
+        for kind, text in ((Kind.TITLE, f"{title}: "), (Kind.SENTENCE, f"{sentence} "))
+    ]
+    question = Piece(Kind.QUESTION, "Question: What debuted in the episode of October 1999?")
+    scores = lexical(PromptLayout.build(tokenizer(), [*made, question]))
+
+    assert sorted(range(4), key=lambda i: -scores[i])[:2] == [0, 1]
+    assert scores[1] > scores[2] == pytest.approx(scores[3])
 
 
 def test_a_selector_of_ones_own() -> None:
