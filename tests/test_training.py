@@ -205,8 +205,18 @@ def test_plans_are_scored_by_what_is_wrong(records: dict[str, Record]) -> None:
         assert read is not None
         assert plan.compare(read, gold) == error
     figures = plan.score([record, record], [gold, None])[TWOWIKI]
-    assert figures["plan"] == 0.5
+    assert figures["plan"] == figures["shape"] == 0.5
     assert figures["errors"] == {"unreadable": 1}
+    other_words = parse_plan(lines.replace("?1 | date of birth", "?1 | born on"), record.question)
+    assert plan.score([record], [other_words])[TWOWIKI]["shape"] == 1
+
+
+def test_held_out_plans_are_none_of_those_that_are_shown() -> None:
+    shown = {plan.text for name in (written.PLANS, written.LONG_PLANS) for plan in written.plans(name)}
+    held_out = written.planned()
+    assert len(held_out) > 50
+    assert not shown & {record.question for record in held_out}
+    assert all((found := gold_plan(record)) and write_plan(found) == record.plan for record in held_out)
 
 
 def test_lookups_come_with_their_answers_as_written(records: dict[str, Record]) -> None:

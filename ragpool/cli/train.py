@@ -36,9 +36,17 @@ def judge(
 
 
 @app.command("plan")
-def plan(files: Files, out: Out, seed: Seed = 0, as_json: Json = False) -> None:
-    """The adapter that turns a question into look-ups. About 20 minutes on two cores; goes on after a kill."""
-    _train("plan", files, out, seed, as_json)
+def plan(
+    files: Files,
+    out: Out,
+    seed: Seed = 0,
+    nested: Annotated[
+        bool, typer.Option("--nested", help="A further stage on questions of three and more steps.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """The adapter that turns a question into look-ups. Two hours on two cores; goes on after a kill."""
+    _train("plan", files, out, seed, as_json, nested=nested)
 
 
 @app.command("reader")

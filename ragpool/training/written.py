@@ -4,9 +4,9 @@
 paragraphs): id of a training question, number of a paragraph, start and end of the answer in that paragraph's text
 (both empty where the paragraph does not say it), the look-up. The file holds none of the data sets' text: a line
 without its paragraph in the given files is passed over. ``chains.tsv``: questions over several paragraphs of one training
-question: its id, the paragraphs, where the answer stands, the question, its plan (or -). ``plans.txt``: a question, the lines of
-its plan, an empty line. ``heldout.tsv`` and ``heldout_chains.tsv`` are over paragraphs of held-out questions, in the same forms:
-they measure, and nothing is trained on them.
+question: its id, the paragraphs, where the answer stands, the question, its plan (or -). ``plans.txt``, ``long_plans.txt`` (mostly three and
+four steps): a question, the lines of its plan, an empty line. ``heldout.tsv`` and ``heldout_chains.tsv`` are over paragraphs of held-out questions, in the same forms,
+``heldout_plans.txt`` is a twelfth of the long plans, by a hash: they measure, and nothing is trained on them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
-from ragpool.plan import parse_plan
+from ragpool.plan import parse_plan, write_plan
 from ragpool.slots import NONE, Context, stands_in, subquestion
 from ragpool.training.data import Paragraph, Record
 from ragpool.training.readings import FULL, LOOKUP, Item, Sample, example, items, near_misses, neighbours
@@ -25,8 +25,9 @@ from ragpool.types import Question, Triple
 
 LOOKUPS, BACKWARD, PARAGRAPHS = "lookups.tsv", "backward.tsv", "paragraphs.tsv"
 CHAINS = "chains.tsv"
-HELD_OUT, HELD_OUT_CHAINS = "heldout.tsv", "heldout_chains.tsv"
-WRITTEN = "written"  # the data set's name of what is measured on the last two
+PLANS, LONG_PLANS = "plans.txt", "long_plans.txt"
+HELD_OUT, HELD_OUT_CHAINS, HELD_OUT_PLANS = "heldout.tsv", "heldout_chains.tsv", "heldout_plans.txt"
+WRITTEN = "written"  # the data set's name of what is measured on the last three
 
 MISSING_SHARE = 0.12  # of the look-ups that have an answer, those shown without it
 CHAIN_MISSING_SHARE = 0.2
@@ -91,15 +92,23 @@ def _chain(record: str, paragraphs: str, where: str, question: str, plan: str) -
 
 
 @cache
-def plans() -> tuple[Question, ...]:
-    """All questions with their plans."""
+def plans(name: str = PLANS) -> tuple[Question, ...]:
+    """All questions of one of the three files, with their plans."""
     found = []
-    for block in _text("plans.txt").split("\n\n"):
+    for block in _text(name).split("\n\n"):
         question, *lines = [line for line in block.splitlines() if line]
         plan = parse_plan("\n".join(lines), question, planner="gold")
         if plan is not None:
             found.append(plan)
     return tuple(found)
+
+
+def planned() -> list[Record]:
+    """The questions of HELD_OUT_PLANS as records with a plan and nothing else."""
+    return [
+        Record(f"plan{_WRITTEN}{n}", WRITTEN, plan.text, ("",), "plan", (), (), write_plan(plan))
+        for n, plan in enumerate(plans(HELD_OUT_PLANS))
+    ]
 
 
 def examples(records: Sequence[Record], count: int, rng: random.Random, name: str = LOOKUPS) -> list[Sample]:
