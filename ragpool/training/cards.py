@@ -21,9 +21,10 @@ _LICENCES = {
 }
 _FIGURES = """\
 `relations`, `subjects`, `operation`, `plan`: share of questions with a gold plan for which these (`plan`: all of
-them) are right; `shape`: each step asks about the right thing, whatever the words of its relation. `em`, `f1`: of answers with the gold sentences among distractors. `none`: how often it says so
-rightly, and of the unanswerable ones how many it notices. `auroc`: of the completion's mean log-probability for the
-answer being right (F1 of at least .5). `calibration_error`: of the confidence fitted to it (on these same answers)."""
+them) are right; `shape`: each step asks about the right thing, whatever the words of its relation. `em`, `f1`: of
+answers with the gold sentences among distractors. `none`: how often it says so rightly, and of the unanswerable ones
+how many it notices. `auroc`: of the completion's mean log-probability for the answer being right (F1 of at least .5).
+`calibration_error`: of the confidence fitted to it (on these same answers)."""
 
 
 _LORA = f"A LoRA adapter (peft format, float16, {{size:.1f}} MB) for {BASE_NAME} (Apache-2.0)."
