@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ragpool.distil import Distiller, Sentence, best_spans, content_words, holds, overlap
+from ragpool.corpus.sentences import sentences
+from ragpool.distil import Distiller, Sentence, best_spans, content_words, folded_words, holds, overlap
 from ragpool.index.titles import normalise, without_brackets
 from ragpool.nations import country_of
 from ragpool.plan import fill, final_slots, slots_in
@@ -35,6 +36,13 @@ _READINGS = 3  # of the same candidates, each without what the one before was wr
 _PART_OF_NAME = 0.6  # of the words of a name, where no passage has them all: both of two, two of three
 _OF_LANGUAGES = re.compile(
     r"\b(?:speakers?|spoken|language|dialects?|alphabet|script|words?)\b", re.IGNORECASE
+)
+_BETWEEN = (
+    r"(?:(?!(?:is|was|are|were|of|the|did|does|do|has|had|by|in|for|at|from|with|that|who|which)\b)\w+ ){0,4}"
+)
+_AFTER_NOUN = (
+    r"(?: (?:and|or|in|of|from|to|on|at|for|with|by|who|that|which|whose|where|known|best|located|situated|based|founded"
+    r"|formed|born|an?|the|he|she|it)\b.*)?$"
 )
 _PRONOUN = re.compile(r"\b(?:s?he|her|his)\b", re.IGNORECASE)
 
@@ -164,7 +172,7 @@ class SlotCloser:
                     _came_through(question, triple, bindings),
                     question.text if _is_the_answer(question, lookup) else "",
                 )
-                binding = self._read(asked, meant, read)
+                binding = _already_told(asked, triple, bindings, meant) or self._read(asked, meant, read)
                 if binding is None and asked.whole and slots_in(triple.subject):
                     binding = self._read(replace(asked, words=question.text), meant, read)
                 least = self._supposable(question, lookup)
@@ -265,6 +273,30 @@ class SlotCloser:
 def _is_the_answer(question: Question, lookup: Triple) -> bool:
     """Whether the value of this look-up, and no other, is what the question asks for."""
     return question.operation is Operation.LOOKUP and final_slots(question.triples) == (lookup.object,)
+
+
+def _already_told(
+    asked: Asked, triple: Triple, bindings: Sequence[Binding], evidence: Sequence[Evidence]
+) -> Binding | None:
+    """The value of the look-up before, where the last one only says of what kind it is and its page begins so.
+
+    "Which landlocked country is the birthplace of Ada?" may be planned as "Ada | birthplace | ?1", "?1 | landlocked country
+    | ?2": when ?1 is Norland and "Norland is a landlocked country", that is the answer.
+    """
+    before = next((b for b in bindings if b.slot == triple.subject), None)
+    kind = folded_words(asked.lookup.relation)
+    wanted = rf" (?:which|what) {_BETWEEN}{re.escape(kind)} "
+    if before is None or not kind or not re.search(wanted, f" {folded_words(asked.whole)} "):
+        return None
+    said = re.compile(
+        rf" (?:is|was|are|were) (?:an?|the|one of the) {_BETWEEN}{re.escape(kind.split()[-1])}{_AFTER_NOUN}"
+    )
+    for page in evidence if asked.may_be(before.value) else ():
+        begin = sentences(page.text)[0] if is_about(before.value, page.title) else None
+        if begin is not None and said.search(f" {folded_words(page.text[begin.start : begin.end])}"):
+            quote = page.text[begin.start : begin.end]
+            return Binding(triple.object, before.value, page.passage_id, quote, before.confidence)
+    return None
 
 
 def _came_through(question: Question, triple: Triple, bindings: Sequence[Binding]) -> tuple[str, ...]:

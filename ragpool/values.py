@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ragpool.distil import FUNCTION_WORDS, fold, plain
+from ragpool.distil import FUNCTION_WORDS, fold, folded_words, plain
 from ragpool.types import Operation
 
 _MONTHS = {
@@ -238,11 +238,13 @@ def _of_the_other_end(relation: str, value: str, sentence: str) -> bool:
 
 def in_the_form_asked(question: str, value: str) -> str | None:
     """``value`` as an answer to ``question``: the year alone where a year is asked for; None when it is of another kind, as a day
-    of the calendar is where the question has no word for time.
+    of the calendar is where the question has no word for time, or when the question says it itself and offers no choice.
 
     >>> in_the_form_asked("In what year was Alda Brenn born?", "4 May 1890")
     '1890'
     """
+    if is_named_by(question, value):
+        return None
     asked = _ASKED_FOR.match(question)
     if asked and not fits(asked.group(), value):
         return None
@@ -251,6 +253,18 @@ def in_the_form_asked(question: str, value: str) -> str | None:
     if is_a_day and not _TELLS_TIME.search(question):
         return None
     return str(date[0]) if date and date[0] > 0 and _ASKS_YEAR.search(question) else value
+
+
+def is_named_by(question: str, value: str) -> bool:
+    """Whether the words of ``value`` stand in ``question`` and are none of several that it offers to choose from.
+
+    >>> is_named_by("Which river of Norland rises on Mount Ada?", "Norland"), is_named_by("Who is older, Ada or Bo?", "Ada")
+    (True, False)
+    """
+    asked, said = f" {folded_words(question)} ", folded_words(value)
+    if said in ("", "yes", "no") or f" {said} " not in asked or " or " in asked:
+        return False
+    return not re.search(rf" and (?:the )?{re.escape(said)} | {re.escape(said)} and ", asked)
 
 
 def compare(operation: Operation, compared: Sequence[str], values: Sequence[str]) -> str | None:

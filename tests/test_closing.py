@@ -335,3 +335,34 @@ def test_a_swede_is_asked_about_sweden_but_swedish_stays_a_language() -> None:
 def test_a_husband_is_no_band() -> None:
     assert namesakes("Ada", "the husband of Ada", ["Ada (band)", "Ada (countess)"]) == frozenset()
     assert namesakes("Ada", "the band Ada", ["Ada (band)", "Ada (countess)"]) == {"Ada (countess)"}
+
+
+@pytest.mark.parametrize(
+    ("begins", "kind", "asked", "value"),
+    [
+        (
+            "Norland is a landlocked country in the north.",
+            "landlocked country",
+            "What landlocked country",
+            "Norland",
+        ),
+        ("Norland, on the Ostra, is a large and old city.", "eastern city", "Which eastern city", "Norland"),
+        ("Norland was one of the lost cities of a country.", "country", "Which country", "Southland"),
+        ("Norland is a 1990 film by the director Bo Lind.", "director", "Which director", "Southland"),
+        ("Norland is a city centre.", "city", "Which city", "Southland"),
+        ("Norland is a country.", "country", "Which neighbour of the country", "Southland"),
+    ],
+)
+def test_a_last_step_that_only_says_what_kind_the_one_before_is(
+    begins: str, kind: str, asked: str, value: str
+) -> None:
+    plan = parse_plan(f"Ann Vell | birthplace | ?1\n?1 | {kind} | ?2", f"{asked} is where Ann Vell was born?")
+    assert plan is not None
+    pages = [
+        page("Ann Vell", "Ann Vell was born in Norland."),
+        page("Norland", f"{begins} Norland lies near Southland."),
+    ]
+    reader = Says(birthplace="Norland", **{f"Norland, {kind}": "Southland"})
+    found = SlotCloser(Distiller(HashEmbedder())).close(plan, pages, (), reader.read)
+    assert [b.value for b in found] == ["Norland", value]
+    assert value == "Southland" or found[-1].quote == begins

@@ -88,16 +88,16 @@ class TestSlots:
     def test_a_value_that_is_not_firm_gives_way_to_a_surer_answer_of_a_single_search(
         self, distiller: Distiller
     ) -> None:
-        doubted = (BINDINGS[0], replace(BINDINGS[1], value="Alda", confidence=0.5))
+        doubted = (BINDINGS[0], replace(BINDINGS[1], value="1801", confidence=0.5))
         for confidence, answer, status in (
             (0.7, "Port Ennis", AnswerStatus.PARTIAL),
-            (0.4, "Alda", AnswerStatus.ANSWERED),
+            (0.4, "1801", AnswerStatus.ANSWERED),
         ):
             _, draft, _ = written(SlotGenerator(distiller), PLAN, doubted, Reading("Port Ennis", confidence))
             assert (draft.answer, draft.status) == (answer, status)
         firm = (BINDINGS[0], replace(doubted[1], confidence=0.65))
         _, draft, _ = written(SlotGenerator(distiller), PLAN, firm, Reading("Port Ennis", 0.7))
-        assert draft.answer == "Alda"
+        assert draft.answer == "1801"
 
     def test_a_question_about_nobody_here_is_not_answered_so(self, distiller: Distiller) -> None:
         plan = parse_plan(

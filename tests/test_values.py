@@ -252,3 +252,18 @@ def test_a_yard_is_no_town() -> None:
     assert fits("country", "Trinidad & Tobago")
     assert fits("yard", "Joltansk Yard")
     assert fits("town hall architect", "Hall & Sons Ltd")
+
+
+def test_what_the_question_names_is_no_answer_to_it_unless_it_offers_a_choice() -> None:
+    asked = "What landlocked country in Southern Africa is the birthplace of Ann Vell?"
+    assert in_the_form_asked(asked, "Southern Africa") is None
+    assert in_the_form_asked(asked, "Botswana") == "Botswana"
+    assert in_the_form_asked("In what year was he born who was elected in 2000?", "2000") is None
+    for choice in (
+        "Which is older, the Lark or, of the same yard, the Swift?",
+        "Of the Lark and the Swift, which is older?",
+        "The Swift and the Lark: which of them is older?",
+    ):
+        assert in_the_form_asked(choice, "Lark") == "Lark"
+        assert in_the_form_asked(choice, "the Swift") == "the Swift"
+    assert in_the_form_asked("Is there no ferry to Port Ennis?", "no") == "no"
