@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ragpool.corpus.sentences import sentences
+from ragpool.corpus.sentences import sentences as sentence_spans
 from ragpool.distil import Distiller, Sentence, best_spans, content_words, folded_words, holds, overlap
 from ragpool.index.titles import normalise, without_brackets
 from ragpool.nations import country_of
@@ -292,7 +292,7 @@ def _already_told(
         rf" (?:is|was|are|were) (?:an?|the|one of the) {_BETWEEN}{re.escape(kind.split()[-1])}{_AFTER_NOUN}"
     )
     for page in evidence if asked.may_be(before.value) else ():
-        begin = sentences(page.text)[0] if is_about(before.value, page.title) else None
+        begin = sentence_spans(page.text)[0] if is_about(before.value, page.title) else None
         if begin is not None and said.search(f" {folded_words(page.text[begin.start : begin.end])}"):
             quote = page.text[begin.start : begin.end]
             return Binding(triple.object, before.value, page.passage_id, quote, before.confidence)
