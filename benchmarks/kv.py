@@ -136,7 +136,7 @@ class Trial:
         with torch.inference_mode():
             critic = Critic(selector, Budget(ratio=ratio))
             plan = critic.plan(self.layout, signals)
-            return critic.apply(self.cache, plan), plan, time.process_time() - begun
+            return critic.apply(self.cache, plan, self.model), plan, time.process_time() - begun
 
     def _gradient(self) -> tuple[torch.Tensor, ...]:
         """Computed once a context: only the first ratio's time holds it."""
