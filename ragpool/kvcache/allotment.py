@@ -1,21 +1,19 @@
 """How many positions each head keeps when all heads share one budget.
 
 The heads that copy (copying.py) hold three times the room of an equal share: what they look for may stand anywhere, and
-whatever they lack is lost. What is left goes to the other heads by what they look at: the highest scores
-of all of them together are kept, and at least a fifth of an equal share by each (as in Ada-KV, arXiv 2407.11550, which does
-this within a layer).
+whatever they lack is lost. What is left goes to the other heads by what they look at: the highest scores of all
+of them together are kept (Ada-KV, arXiv 2407.11550, does this within a layer). None goes without: what every head
+keeps, instructions, question and whole sentences, scores highest.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 
 _COPYING = 0.1  # share of a model's heads that count as copying
 _TIMES = 3.0  # their room, in equal shares
-_LEAST = 0.2  # of the others' equal share, for each of them
 
 
 def allotted(
@@ -39,9 +37,6 @@ def allotted(
     left = keep * heads - int(counts[~others].sum())
     rest = int(others.sum())
     if rest:
-        least = fixed + int(_LEAST * (left / rest - fixed))
-        pooled = scores[others]
-        pooled = pooled.scatter(1, pooled.topk(least, dim=-1).indices, math.inf)
-        kept = pooled.flatten().topk(left, sorted=False).indices // length
+        kept = scores[others].flatten().topk(left, sorted=False).indices // length
         counts[others] = torch.bincount(kept, minlength=rest)
     return counts.split([len(layer) for layer in layers])

@@ -43,7 +43,7 @@ class Heads:
     @classmethod
     def of(cls, keys: torch.Tensor, values: torch.Tensor, positions: Sequence[torch.Tensor]) -> Heads:
         """Those ``positions`` [kept], ascending, of each head of ``keys`` and ``values`` [kv heads, length, head dim]."""
-        taken = ([states[head, at] for head, at in enumerate(positions)] for states in (keys, values))
+        taken = ([own[at] for own, at in zip(states, positions, strict=True)] for states in (keys, values))
         return cls.joined(*taken, positions)
 
     @classmethod
