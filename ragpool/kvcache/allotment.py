@@ -39,4 +39,4 @@ def allotted(
     if rest:
         kept = scores[others].flatten().topk(left, sorted=False).indices // length
         counts[others] = torch.bincount(kept, minlength=rest)
-    return counts.split([len(layer) for layer in layers])
+    return tuple(torch.split(counts, [len(layer) for layer in layers]))

@@ -69,7 +69,9 @@ class Critic:
         if not plan.unequal:
             return evict(cache, plan)
         if model is None:
-            raise ModelError("heads keep unequal numbers by this plan: pass the model that is to read the cache")
+            raise ModelError(
+                "heads keep unequal numbers by this plan: pass the model that is to read the cache"
+            )
         return evict_unequal(cache, plan, model)
 
     def _keep(self, layout: PromptLayout, signals: Signals, after: int) -> int:
@@ -120,7 +122,11 @@ def _behind_pads(plans: Sequence[KeepPlan], lengths: Sequence[int]) -> tuple[tor
     for indices in zip(*(plan.indices for plan in plans), strict=True):
         most = max(index.shape[-1] for index in indices)
         rows = [
-            pad(torch.where(index < 0, -1, index + max(lengths) - length), (most - index.shape[-1], 0), value=-1)
+            pad(
+                torch.where(index < 0, -1, index + max(lengths) - length),
+                (most - index.shape[-1], 0),
+                value=-1,
+            )
             for index, length in zip(indices, lengths, strict=True)
         ]
         layers.append(torch.cat(rows))

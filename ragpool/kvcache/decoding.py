@@ -83,10 +83,9 @@ class Thinner:
         """Cut the cache back if so many tokens were added."""
         if self._probe is None or _held(self.cache) - self._size < self._every:
             return
-        ragged = [(n, layer) for n, layer in enumerate(held_layers(self.cache)) if isinstance(layer, RaggedLayer)]
-        if ragged:
-            for number, layer in ragged:
-                self._cut_heads(number, layer, self._probe)
+        if isinstance(held_layers(self.cache)[0], RaggedLayer):  # then all of them are
+            for number, ragged in enumerate(held_layers(self.cache)):
+                self._cut_heads(number, ragged, self._probe)
             return
         signals = Signals.of(self.cache, self._probe)
         importance = self._selector.select(_NOWHERE, signals, self._size)
@@ -98,7 +97,7 @@ class Thinner:
     def _cut_heads(self, number: int, layer: RaggedLayer, probe: Probe) -> None:
         """Cut each head of a layer back to what it kept of the prompt."""
         least = RECENT + self._protect[1] - self._protect[0] + 1
-        queries = probe.queries[number][0].unflatten(0, (layer.keys.shape[1], -1))
+        queries = probe.queries[number][0].chunk(layer.keys.shape[1])
         places = []
         for (start, end), own, (keys, values, positions) in zip(
             layer.rows[0].spans(), queries, layer.held_by(), strict=True
@@ -110,7 +109,7 @@ class Thinner:
             size = min(max(end - start, least), len(keys))
             signals = Signals(len(keys), own.shape[1], (head,))
             (scores,) = self._selector.select(_NOWHERE, signals, size).layers
-            places.append(self._best(scores, positions, size)[0])
+            places.append(self._best(scores, positions[None], size)[0])
         layer.take(places)
 
     def _best(self, scores: torch.Tensor, positions: torch.Tensor, size: int) -> torch.Tensor:
@@ -149,6 +148,4 @@ def thinned(
 
 def _held(cache: EvictedCache) -> int:
     """Positions in each head, or in the one that holds most."""
-    return max(
-        layer.held for layer in held_layers(cache) if isinstance(layer, (EvictedLayer, RaggedLayer))
-    )
+    return max(layer.held for layer in held_layers(cache) if isinstance(layer, (EvictedLayer, RaggedLayer)))

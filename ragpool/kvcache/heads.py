@@ -91,7 +91,9 @@ def sentence_attention(
         if layer.index in wanted:
             weights = layer.only(wanted[layer.index]).attention(first, last).flatten(0, 1)
             peaks = torch.stack([weights[..., start:end].amax(dim=-1) for start, end in spans], dim=-1)
-            rows |= {(layer.index, h): row for h, row in zip(wanted[layer.index], peaks.mean(dim=1), strict=True)}
+            rows |= {
+                (layer.index, h): row for h, row in zip(wanted[layer.index], peaks.mean(dim=1), strict=True)
+            }
     scores = torch.stack([rows[index, head] for index, head in heads])
     return scores / scores.sum(dim=-1, keepdim=True).clamp(min=1e-12)
 

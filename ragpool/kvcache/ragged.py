@@ -43,8 +43,8 @@ class Heads:
     @classmethod
     def of(cls, keys: torch.Tensor, values: torch.Tensor, positions: Sequence[torch.Tensor]) -> Heads:
         """Those ``positions`` [kept], ascending, of each head of ``keys`` and ``values`` [kv heads, length, head dim]."""
-        taken = ([own[at] for own, at in zip(states, positions, strict=True)] for states in (keys, values))
-        return cls.joined(*taken, positions)
+        pairs = list(zip(keys, values, positions, strict=True))
+        return cls.joined([own[at] for own, _, at in pairs], [own[at] for _, own, at in pairs], positions)
 
     @classmethod
     def joined(
@@ -52,8 +52,8 @@ class Heads:
     ) -> Heads:
         """From keys and values [held, head dim] and logical positions [held] of each head."""
         ends = torch.tensor([len(at) for at in positions]).cumsum(0).tolist()
-        together = (torch.cat(list(parts))[None, None] for parts in (keys, values, positions))
-        return cls(EvictedLayer(*together, 0), tuple(ends))
+        flat = [torch.cat(list(parts))[None, None] for parts in (keys, values, positions)]
+        return cls(EvictedLayer(flat[0], flat[1], flat[2], 0), tuple(ends))
 
     def spans(self) -> list[tuple[int, int]]:
         """Where each head's stretch begins and ends."""
@@ -153,7 +153,9 @@ class RaggedLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # transformer
         """What ``query`` [batch, heads, tokens, head dim] of the last tokens reads, in the same shape."""
         tokens = query.shape[2]
         batch, heads, new, dim = self.keys.shape
-        grouped = query.reshape(batch, heads, -1, dim) * scaling  # query heads that share a KV head are neighbours
+        grouped = (
+            query.reshape(batch, heads, -1, dim) * scaling
+        )  # query heads that share a KV head are neighbours
         spans = [row.spans() for row in self.rows]
         counts = torch.tensor([[end - start for start, end in row] for row in spans], device=query.device)
         widest = int(counts.max())
@@ -189,7 +191,7 @@ def evict_unequal(cache: Cache, plan: KeepPlan, model: PreTrainedModel) -> Evict
         raise ModelError(
             "heads cannot hold unequal numbers beside layers with a sliding window: give all the same number"
         )
-    layers = []
+    layers: list[Any] = []
     for layer, index in zip(whole, plan.indices, strict=True):
         rows = [
             Heads.of(keys, values, [at[at >= 0] for at in row])
@@ -237,7 +239,9 @@ def _attend(
 ) -> tuple[torch.Tensor, None]:
     """transformers' attention over what RaggedLayer.update returns. The mask is None but where the caller made one."""
     if attention_mask is not None:
-        raise ModelError("a cache whose heads hold unequal numbers takes no attention mask of four dimensions")
+        raise ModelError(
+            "a cache whose heads hold unequal numbers takes no attention mask of four dimensions"
+        )
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     return key.attended(query, scaling, softcap).transpose(1, 2).contiguous(), None
 
