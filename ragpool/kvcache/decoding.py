@@ -99,14 +99,14 @@ class Thinner:
         least = RECENT + self._protect[1] - self._protect[0] + 1
         queries = probe.queries[number][0].chunk(layer.keys.shape[1])
         places = []
-        for (start, end), own, (keys, values, positions) in zip(
-            layer.rows[0].spans(), queries, layer.held_by(), strict=True
+        for count, own, (keys, values, positions) in zip(
+            layer.rows[0].counts, queries, layer.held_by(), strict=True
         ):
             own = own[:, -len(keys) :]
             head = LayerSignals(
                 number, keys[None], values[None], own, probe.scaling[number], probe.softcap[number]
             )
-            size = min(max(end - start, least), len(keys))
+            size = min(max(count, least), len(keys))
             signals = Signals(len(keys), own.shape[1], (head,))
             (scores,) = self._selector.select(_NOWHERE, signals, size).layers
             places.append(self._best(scores, positions[None], size)[0])

@@ -55,9 +55,10 @@ class Heads:
         flat = [torch.cat(list(parts))[None, None] for parts in (keys, values, positions)]
         return cls(EvictedLayer(flat[0], flat[1], flat[2], 0), tuple(ends))
 
-    def spans(self) -> list[tuple[int, int]]:
-        """Where each head's stretch begins and ends."""
-        return list(zip((0, *self.ends), self.ends, strict=False))
+    @property
+    def counts(self) -> list[int]:
+        """How many positions each head holds."""
+        return [end - start for start, end in zip((0, *self.ends), self.ends, strict=False)]
 
 
 class RaggedLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # transformers' own hook for subclasses
@@ -71,12 +72,18 @@ class RaggedLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # transformer
 
     def __init__(self, rows: Sequence[Heads], length: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.rows = tuple(rows)
+        self._hold(rows)
         self.length = length
         like = rows[0].states.keys
         empty = like.new_empty(len(rows), len(rows[0].ends), 0, like.shape[-1])
         self.lazy_initialization(empty, empty)
         self.keys, self.values = empty, empty
+
+    def _hold(self, rows: Sequence[Heads]) -> None:
+        self.rows = tuple(rows)
+        counts = torch.tensor([row.counts for row in rows], device=rows[0].states.keys.device)
+        self._most = int(counts.max())
+        self._beyond = torch.arange(self._most, device=counts.device) >= counts[:, :, None, None]
 
     @property
     def nbytes(self) -> int:
@@ -87,8 +94,7 @@ class RaggedLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # transformer
     @property
     def held(self) -> int:
         """Physical length of the head that holds most."""
-        most = max(end - start for row in self.rows for start, end in row.spans())
-        return most + int(self.keys.shape[-2])
+        return self._most + int(self.keys.shape[-2])
 
     def get_seq_length(self) -> int:
         return self.length + int(self.keys.shape[-2])
@@ -124,19 +130,19 @@ class RaggedLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # transformer
 
     def _choose(self, rows: Sequence[int]) -> None:
         """The rows of the batch by number. Their prompts are shared, never written to."""
-        self.rows = tuple(self.rows[row] for row in rows)
+        self._hold([self.rows[row] for row in rows])
         self.keys, self.values = self.keys[list(rows)], self.values[list(rows)]
 
     def held_by(self, row: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Keys and values [held, head dim] and logical positions [held] of each head of one row, the new tokens' too."""
-        states = self.rows[row].states
-        keys, values = states.whole()
-        added = torch.arange(self.length, self.get_seq_length(), device=keys.device)
-        for head, (start, end) in enumerate(self.rows[row].spans()):
+        states, counts = self.rows[row].states, self.rows[row].counts
+        added = torch.arange(self.length, self.get_seq_length(), device=self.keys.device)
+        parts = (torch.split(flat[0, 0], counts) for flat in (*states.whole(), states.positions))
+        for head, (keys, values, positions) in enumerate(zip(*parts, strict=True)):
             yield (
-                torch.cat([keys[0, 0, start:end], self.keys[row, head]]),
-                torch.cat([values[0, 0, start:end], self.values[row, head]]),
-                torch.cat([states.positions[0, 0, start:end], added]),
+                torch.cat([keys, self.keys[row, head]]),
+                torch.cat([values, self.values[row, head]]),
+                torch.cat([positions, added]),
             )
 
     def take(self, places: Sequence[torch.Tensor]) -> None:
@@ -146,7 +152,7 @@ class RaggedLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # transformer
             for (keys, values, positions), at in zip(self.held_by(), places, strict=True)
         ]
         self.length = self.get_seq_length()
-        self.rows = (Heads.joined(*zip(*parts, strict=True)),)
+        self._hold([Heads.joined(*zip(*parts, strict=True))])
         self.keys, self.values = self.keys[..., :0, :].clone(), self.values[..., :0, :].clone()
 
     def attended(self, query: torch.Tensor, scaling: float, softcap: float | None) -> torch.Tensor:
@@ -156,27 +162,27 @@ class RaggedLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # transformer
         grouped = (
             query.reshape(batch, heads, -1, dim) * scaling
         )  # query heads that share a KV head are neighbours
-        spans = [row.spans() for row in self.rows]
-        counts = torch.tensor([[end - start for start, end in row] for row in spans], device=query.device)
-        widest = int(counts.max())
-        states = [row.states.whole() for row in self.rows]
+        widest = self._most
         logits = query.new_empty(batch, heads, grouped.shape[2], widest + new)
-        for at, (row, (keys, _)) in enumerate(zip(spans, states, strict=True)):
-            for head, (start, end) in enumerate(row):
-                logits[at, head, :, : end - start] = grouped[at, head] @ keys[0, 0, start:end].T
+        held: list[tuple[torch.Tensor, ...]] = []  # values of each head
+        for row, own, found in zip(self.rows, grouped, logits, strict=True):
+            keys, values = (torch.split(flat[0, 0], row.counts) for flat in row.states.whole())
+            held.append(values)
+            for head, part in enumerate(keys):
+                found[head, :, : len(part)] = own[head] @ part.T
         logits[..., widest:] = grouped @ self.keys.transpose(2, 3)
         if softcap is not None:
             logits = torch.tanh(logits / softcap) * softcap
-        beyond = torch.arange(widest, device=query.device) >= counts[:, :, None, None]
-        logits[..., :widest].masked_fill_(beyond, -math.inf)
-        later = torch.ones(tokens, tokens, dtype=torch.bool, device=query.device).triu(1)
-        logits.view(batch, heads, -1, tokens, widest + new)[..., -tokens:].masked_fill_(later, -math.inf)
+        logits[..., :widest].masked_fill_(self._beyond, -math.inf)
+        if tokens > 1:
+            later = torch.ones(tokens, tokens, dtype=torch.bool, device=query.device).triu(1)
+            logits.view(batch, heads, -1, tokens, widest + new)[..., -tokens:].masked_fill_(later, -math.inf)
         precise = torch.promote_types(query.dtype, torch.float32)
         weights = logits.softmax(dim=-1, dtype=precise).to(query.dtype)
         read = weights[..., widest:] @ self.values
-        for at, (row, (_, values)) in enumerate(zip(spans, states, strict=True)):
-            for head, (start, end) in enumerate(row):
-                read[at, head] += weights[at, head, :, : end - start] @ values[0, 0, start:end]
+        for parts, seen, out in zip(held, weights, read, strict=True):
+            for head, part in enumerate(parts):
+                out[head].addmm_(seen[head, :, : len(part)], part)
         return read.view(query.shape)
 
 
