@@ -136,7 +136,7 @@ class Trial:
         with torch.inference_mode():
             critic = Critic(selector, Budget(ratio=ratio))
             plan = critic.plan(self.layout, signals)
-            return critic.apply(self.cache, plan), plan, time.process_time() - begun
+            return critic.apply(self.cache, plan, self.model), plan, time.process_time() - begun
 
     def _gradient(self) -> tuple[torch.Tensor, ...]:
         """Computed once a context: only the first ratio's time holds it."""
@@ -298,7 +298,7 @@ def plot(table: dict[str, Any], folder: Path) -> None:
             )
         axes.set(xlabel="share of the cache evicted", ylabel=label, ylim=(low, high), xticks=RATIOS)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7, ncols=2)
+        axes.legend(fontsize=7, ncols=2, loc="lower left", bbox_to_anchor=(0, 0.015))
         figure.tight_layout()
         figure.savefig(folder / f"kv-{key}.svg", metadata={"Date": None})
         pyplot.close(figure)

@@ -156,14 +156,17 @@ def _attend(
     heads, length, dim = layer.keys.shape
     tokens = query.shape[2]
     grouped = query[0].float().reshape(heads, -1, dim) * (layer.scaling if scaling is None else scaling)
-    logits = torch.cat([grouped @ k.float().transpose(1, 2) for k in (layer.keys, key[0])], dim=-1)
+    logits = grouped.new_empty(heads, grouped.shape[1], length + tokens)
+    torch.bmm(grouped, layer.keys.float().transpose(1, 2), out=logits[..., :length])
+    torch.bmm(grouped, key[0].float().transpose(1, 2), out=logits[..., length:])
     if softcap is not None:
         logits = torch.tanh(logits / softcap) * softcap
     logits.view(heads, -1, tokens, length + tokens)[..., length:].masked_fill_(reading.hidden, -math.inf)
     weights = logits.softmax(dim=-1)
     prompt, tree = weights[..., :length], weights[..., length:]
     written = prompt @ layer.values.float() + tree @ value[0].float()
-    seen = reading.share.repeat(1, layer.groups) / (layer.groups * prompt.sum(dim=-1)[:, None])
+    outside = 1 - tree.sum(dim=-1)  # what the prompt gets of each token's attention
+    seen = reading.share.repeat(1, layer.groups) / (layer.groups * outside.clamp(min=1e-12)[:, None])
     peaks = (seen @ prompt).amax(dim=1)
     reading.peaks[layer.index] = peaks / peaks.sum(dim=-1, keepdim=True).clamp(min=1e-12)
     return written.view(1, -1, tokens, dim).transpose(1, 2).to(query.dtype), None

@@ -131,7 +131,7 @@ def _evicted(
         critic = Critic(selector, budget, choice.method)
         plan = critic.plan(layout, signals)
         scored = time.perf_counter()
-        kept = critic.apply(cache, plan)
+        kept = critic.apply(cache, plan, model)
         if choice.int8:
             kept = quantised(kept, HqqLayer if choice.hqq else Int8Layer)
     evicted = time.perf_counter()

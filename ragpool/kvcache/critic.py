@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.functional import pad
 from transformers import Cache
 
 from ragpool.errors import ModelError
@@ -14,8 +16,12 @@ from ragpool.kvcache.budget import Budget
 from ragpool.kvcache.evicted import EvictedCache, evict
 from ragpool.kvcache.layout import PromptLayout
 from ragpool.kvcache.plan import KeepPlan, KeptSentence, shares
+from ragpool.kvcache.ragged import evict_unequal
 from ragpool.kvcache.selectors import Importance, Selector
 from ragpool.kvcache.signals import Signals
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,11 @@ class Critic:
         keep = self._keep(layout, signals, after)
         importance = self.selector.select(layout, signals, keep)
         indices = []
-        for scores in importance.layers:
+        for number, scores in enumerate(importance.layers):
             scores = scores.clone()
             scores[:, layout.context_end :] = math.inf
-            indices.append(scores.topk(keep, dim=-1).indices.sort(dim=-1).values[None])
+            counts = None if importance.counts is None else importance.counts[number]
+            indices.append(_best(scores, keep if counts is None else counts)[None])
         return KeepPlan(
             self.name or type(self.selector).__name__.lower(),
             length,
@@ -54,9 +61,18 @@ class Critic:
             sum(_position_bytes(layer.keys) + _position_bytes(layer.values) for layer in signals.layers),
         )
 
-    def apply(self, cache: Cache, plan: KeepPlan) -> EvictedCache:
-        """The planned part of ``cache`` as a new cache; ``cache`` stays as it is."""
-        return evict(cache, plan)
+    def apply(self, cache: Cache, plan: KeepPlan, model: PreTrainedModel | None = None) -> EvictedCache:
+        """The planned part of ``cache`` as a new cache; ``cache`` stays as it is.
+
+        ``model`` is needed where heads keep unequal numbers (critic-rag): it can read such a cache from then on.
+        """
+        if not plan.unequal:
+            return evict(cache, plan)
+        if model is None:
+            raise ModelError(
+                "heads keep unequal numbers by this plan: pass the model that is to read the cache"
+            )
+        return evict_unequal(cache, plan, model)
 
     def _keep(self, layout: PromptLayout, signals: Signals, after: int) -> int:
         if self.budget.mass is None:
@@ -75,6 +91,8 @@ def together(plans: Sequence[KeepPlan], lengths: Sequence[int]) -> KeepPlan:
     """
     width = max(lengths)
     kept = max(plan.kept for plan in plans)
+    if any(plan.unequal for plan in plans):
+        return replace(plans[0], length=width, kept=kept, indices=_behind_pads(plans, lengths))
     layers = []
     for number in range(len(plans[0].layers)):
         rows = []
@@ -96,6 +114,34 @@ def together(plans: Sequence[KeepPlan], lengths: Sequence[int]) -> KeepPlan:
     return KeepPlan(
         first.method, width, kept, first.layers, tuple(layers), first.sentences, first.bytes_per_position
     )
+
+
+def _behind_pads(plans: Sequence[KeepPlan], lengths: Sequence[int]) -> tuple[torch.Tensor, ...]:
+    """The rows' indices where heads keep unequal numbers: nothing fills a row up."""
+    layers = []
+    for indices in zip(*(plan.indices for plan in plans), strict=True):
+        most = max(index.shape[-1] for index in indices)
+        rows = [
+            pad(
+                torch.where(index < 0, -1, index + max(lengths) - length),
+                (most - index.shape[-1], 0),
+                value=-1,
+            )
+            for index, length in zip(indices, lengths, strict=True)
+        ]
+        layers.append(torch.cat(rows))
+    return tuple(layers)
+
+
+def _best(scores: torch.Tensor, keep: int | torch.Tensor) -> torch.Tensor:
+    """The places of the highest ``scores`` [kv heads, length], ascending: ``keep`` of each head, or a number each [kv heads]
+    with -1 in front where another has more.
+    """
+    if isinstance(keep, int):
+        return scores.topk(keep, dim=-1).indices.sort(dim=-1).values
+    best = scores.topk(int(keep.max()), dim=-1).indices
+    best[torch.arange(best.shape[-1], device=best.device) >= keep[:, None]] = -1
+    return best.sort(dim=-1).values
 
 
 def _sentences(

@@ -15,8 +15,9 @@ from ragpool.kvcache.choice import AUTO, KVChoice
 from ragpool.kvcache.evicted import EvictedCache, EvictedLayer, held_layers, opened
 from ragpool.kvcache.layout import PromptLayout
 from ragpool.kvcache.methods import METHODS
+from ragpool.kvcache.ragged import RaggedLayer
 from ragpool.kvcache.selectors import WINDOW, Selector, SnapKV
-from ragpool.kvcache.signals import Probe, Signals, probed
+from ragpool.kvcache.signals import LayerSignals, Probe, Signals, probed
 
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
@@ -82,15 +83,41 @@ class Thinner:
         """Cut the cache back if so many tokens were added."""
         if self._probe is None or _held(self.cache) - self._size < self._every:
             return
+        if isinstance(held_layers(self.cache)[0], RaggedLayer):  # then all of them are
+            for number, ragged in enumerate(held_layers(self.cache)):
+                self._cut_heads(number, ragged, self._probe)
+            return
         signals = Signals.of(self.cache, self._probe)
         importance = self._selector.select(_NOWHERE, signals, self._size)
         for layer, scores in zip(signals.layers, importance.layers, strict=True):
             held = held_layers(self.cache)[layer.index]
             positions = held.all_positions()[0]
-            scores = scores.clone()
-            scores[(positions >= self._protect[0]) & (positions < self._protect[1])] = math.inf
-            scores[:, -RECENT:] = math.inf
-            held.take(scores.topk(self._size, dim=-1).indices.sort(dim=-1).values[None].to(torch.long))
+            held.take(self._best(scores, positions, self._size)[None])
+
+    def _cut_heads(self, number: int, layer: RaggedLayer, probe: Probe) -> None:
+        """Cut each head of a layer back to what it kept of the prompt."""
+        least = RECENT + self._protect[1] - self._protect[0] + 1
+        queries = probe.queries[number][0].chunk(layer.keys.shape[1])
+        places = []
+        for count, own, (keys, values, positions) in zip(
+            layer.rows[0].counts, queries, layer.held_by(), strict=True
+        ):
+            own = own[:, -len(keys) :]
+            head = LayerSignals(
+                number, keys[None], values[None], own, probe.scaling[number], probe.softcap[number]
+            )
+            size = min(max(count, least), len(keys))
+            signals = Signals(len(keys), own.shape[1], (head,))
+            (scores,) = self._selector.select(_NOWHERE, signals, size).layers
+            places.append(self._best(scores, positions[None], size)[0])
+        layer.take(places)
+
+    def _best(self, scores: torch.Tensor, positions: torch.Tensor, size: int) -> torch.Tensor:
+        """The places [kv heads, size] of the highest ``scores`` [kv heads, held], the question's and the last ones first."""
+        scores = scores.clone()
+        scores[(positions >= self._protect[0]) & (positions < self._protect[1])] = math.inf
+        scores[:, -RECENT:] = math.inf
+        return scores.topk(size, dim=-1).indices.sort(dim=-1).values
 
 
 @contextmanager
@@ -120,4 +147,5 @@ def thinned(
 
 
 def _held(cache: EvictedCache) -> int:
-    return next(layer.held for layer in held_layers(cache) if isinstance(layer, EvictedLayer))
+    """Positions in each head, or in the one that holds most."""
+    return max(layer.held for layer in held_layers(cache) if isinstance(layer, (EvictedLayer, RaggedLayer)))

@@ -57,6 +57,15 @@ class EvictedLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # transforme
         """Physical length."""
         return int(self.keys.shape[-2])
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is held."""
+        return self.keys.nbytes + self.values.nbytes
+
+    def whole(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """All keys and values, in the form in which attention takes them."""
+        return self.keys, self.values
+
     def all_positions(self) -> torch.Tensor:
         """Logical positions [batch, kv heads, held] of everything that is held now."""
         known = self.positions.shape[-1]
@@ -99,7 +108,7 @@ class EvictedLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # transforme
 
 
 class EvictedCache(Cache):
-    """What ``evict`` returns: EvictedLayers, and sliding-window layers as they were."""
+    """What ``evict`` returns: EvictedLayers (or RaggedLayers, ragged.py), and sliding-window layers as they were."""
 
     def copy(self) -> EvictedCache:
         """A cache that grows on its own; what is held now is shared until one of them appends."""
@@ -109,13 +118,10 @@ class EvictedCache(Cache):
 def evict(cache: Cache, plan: KeepPlan) -> EvictedCache:
     """A new cache with the planned positions of ``cache``, which stays as it is.
 
-    Raises ModelError when the plan is not of a cache of this length.
+    For plans in which all heads keep the same number (see ragged.py for the others). Raises ModelError when the plan is
+    not of a cache of this length.
     """
-    length = cache.get_seq_length()
-    if length != plan.length:
-        raise ModelError(
-            f"the plan is for {plan.length} tokens, the cache has {length}: make the plan from this cache"
-        )
+    length = checked(cache, plan)
     chosen = dict(zip(plan.layers, plan.indices, strict=True))
     layers: list[Any] = []
     for index, layer in enumerate(held_layers(cache)):
@@ -130,6 +136,16 @@ def evict(cache: Cache, plan: KeepPlan) -> EvictedCache:
             )
         )
     return EvictedCache(layers=layers)
+
+
+def checked(cache: Cache, plan: KeepPlan) -> int:
+    """The length that both have. Raises ModelError when it is not the same."""
+    length = cache.get_seq_length()
+    if length != plan.length:
+        raise ModelError(
+            f"the plan is for {plan.length} tokens, the cache has {length}: make the plan from this cache"
+        )
+    return length
 
 
 def opened(cache: Cache) -> EvictedCache:
@@ -166,7 +182,8 @@ def compacted(cache: EvictedCache, inverse_frequencies: torch.Tensor) -> Evicted
     for layer in held_layers(cache):
         if not isinstance(layer, EvictedLayer):
             raise ModelError(
-                "a cache with sliding-window layers cannot be compacted; shorten the context instead"
+                "a cache with sliding-window layers, or whose heads hold unequal numbers, cannot be compacted; "
+                "shorten the context instead"
             )
         positions = layer.all_positions()
         fresh = torch.arange(layer.held, device=positions.device).expand_as(positions)

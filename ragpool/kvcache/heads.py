@@ -83,17 +83,18 @@ def sentence_attention(
     first = layout.question[0] - (signals.length - signals.window)
     last = min(layout.question[1], signals.length) - (signals.length - signals.window)
     spans = [layout.spans[i] for i in layout.sentences]
-    by_layer = {layer.index: layer for layer in signals.layers}
-    computed: dict[int, torch.Tensor] = {}
-    rows = []
+    wanted: dict[int, list[int]] = {}
     for index, head in heads:
-        if index not in computed:
-            computed[index] = by_layer[index].attention(first, last).flatten(0, 1)
-        peaks = torch.stack(
-            [computed[index][head, :, start:end].amax(dim=-1) for start, end in spans], dim=-1
-        )
-        rows.append(peaks.mean(dim=0))
-    scores = torch.stack(rows)
+        wanted.setdefault(index, []).append(head)
+    rows: dict[tuple[int, int], torch.Tensor] = {}
+    for layer in signals.layers:
+        if layer.index in wanted:
+            weights = layer.only(wanted[layer.index]).attention(first, last).flatten(0, 1)
+            peaks = torch.stack([weights[..., start:end].amax(dim=-1) for start, end in spans], dim=-1)
+            rows |= {
+                (layer.index, h): row for h, row in zip(wanted[layer.index], peaks.mean(dim=1), strict=True)
+            }
+    scores = torch.stack([rows[index, head] for index, head in heads])
     return scores / scores.sum(dim=-1, keepdim=True).clamp(min=1e-12)
 
 

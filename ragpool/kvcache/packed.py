@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from ragpool.errors import ModelError
 from ragpool.kvcache.evicted import EvictedCache, EvictedLayer, copied, held_layers
+from ragpool.kvcache.ragged import RaggedLayer
 
 _GROUP = 64  # tokens that share one scale of a key channel; with hqq numbers that share one
 
@@ -54,6 +56,9 @@ class PackedLayer(EvictedLayer):  # type: ignore[no-untyped-call]  # transformer
     ) -> tuple[torch.Tensor, torch.Tensor]:
         self.keys = torch.cat([self.keys, key_states], dim=-2)
         self.values = torch.cat([self.values, value_states], dim=-2)
+        return self.whole()
+
+    def whole(self) -> tuple[torch.Tensor, torch.Tensor]:
         keys, values = self._unpacked()
         return torch.cat([keys, self.keys], dim=-2), torch.cat([values, self.values], dim=-2)
 
@@ -145,9 +150,16 @@ def quantised(cache: EvictedCache, layer: type[PackedLayer] = Int8Layer) -> Evic
 
     Raises ModelError when ``layer`` needs a package that is not there.
     """
-    return EvictedCache(
-        layers=[layer(held) if type(held) is EvictedLayer else copied(held) for held in held_layers(cache)]
-    )
+    return EvictedCache(layers=[_packed(held, layer) for held in held_layers(cache)])
+
+
+def _packed(held: Any, layer: type[PackedLayer]) -> Any:
+    if type(held) is EvictedLayer:
+        return layer(held)
+    other = copied(held)
+    if isinstance(held, RaggedLayer):
+        other.rows = tuple(replace(row, states=layer(row.states)) for row in held.rows)
+    return other
 
 
 def _rounded(states: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:

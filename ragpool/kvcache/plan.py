@@ -27,10 +27,10 @@ class KeptSentence:
 
 @dataclass(frozen=True)
 class KeepPlan:
-    """What is kept of a prompt of ``length`` tokens: ``kept`` cache positions in each head.
+    """What is kept of a prompt of ``length`` tokens: ``kept`` cache positions in each head, or on average of all heads.
 
-    ``indices[i]`` [batch, kv heads, kept], ascending, belong to layer ``layers[i]``; heads may differ in which they
-    keep, not in how many. A plan that shortens the text itself (reprefill) has none.
+    ``indices[i]`` [batch, kv heads, most that a head keeps], ascending, belong to layer ``layers[i]``; a head that keeps
+    fewer has -1 in front. A plan that shortens the text itself (reprefill) has none.
     """
 
     method: str
@@ -40,6 +40,12 @@ class KeepPlan:
     indices: tuple[torch.Tensor, ...]
     sentences: tuple[KeptSentence, ...] = ()
     bytes_per_position: int = 0
+
+    @property
+    def unequal(self) -> bool:
+        """Do heads keep different numbers?"""
+        same = len({index.shape[-1] for index in self.indices}) <= 1
+        return not same or any(bool((index < 0).any()) for index in self.indices)
 
     @property
     def ratio(self) -> float:
@@ -78,6 +84,6 @@ def shares(indices: Sequence[torch.Tensor], spans: Sequence[tuple[int, int]], le
     for layer in indices:
         row = layer[0]
         heads += row.shape[0]
-        counts[1:] += torch.bincount(row.flatten().cpu(), minlength=length)[:length]
+        counts[1:] += torch.bincount(row[row >= 0].cpu(), minlength=length)[:length]
     sums = counts.cumsum(0)
     return [float(sums[end] - sums[start]) / (heads * (end - start)) for start, end in spans]

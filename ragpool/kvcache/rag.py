@@ -6,7 +6,8 @@ whole sentences with their titles and markers, and to single positions, wherever
 
 Sentences are chosen once and kept in every layer and head. Single positions are each head's own: what it looks at while
 likely answers are written (answers.py), a little of what the question looks at, and, where a head copies, the names of
-all sentences (copying.py): a question of two hops has its answer in a sentence that shares no word with it. Without likely
+all sentences (copying.py): a question of two hops has its answer in a sentence that shares no word with it. Heads that
+copy keep more positions than others, and the others as many as they have use for (allotment.py). Without likely
 answers (a model with sliding windows) it is not known what heads look for; then telling words and the positions of the
 retrieval heads are kept, the same everywhere.
 """
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch.nn import functional
 
+from ragpool.kvcache.allotment import allotted
 from ragpool.kvcache.answers import candidates, looked_at
 from ragpool.kvcache.copying import copying, worth_copying
 from ragpool.kvcache.heads import HeadTable, middle, position_attention, sentence_attention
@@ -71,8 +73,13 @@ class CriticRag:
         for scored in positions:
             scored[:, kept] += _LARGE
             scored[:, fixed] = math.inf
+            scored[:, layout.context_end :] = math.inf
             layers.append(scored)
-        return Importance(tuple(layers), tuple(scores), frozenset(whole))
+        counts = None
+        if signals.copying is not None:
+            fixed[layout.context_end :] = True
+            counts = allotted(layers, signals.copying, keep, int(fixed.sum()))
+        return Importance(tuple(layers), tuple(scores), frozenset(whole), counts)
 
     def informed(self, model: PreTrainedModel, layout: PromptLayout, signals: Signals) -> Signals:
         """``signals`` with what likely answers look at, and which heads copy. Hold the model's lock."""

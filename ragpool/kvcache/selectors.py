@@ -1,7 +1,7 @@
 """The extension point: a selector turns a prompt and what the model computed about it into importance.
 
-Here are the methods of the literature, as close to their papers as one cache of equal lengths allows. All layers and
-heads keep the same number of positions: a cache of unequal ones frees no memory in transformers.
+Here are the methods of the literature, as close to their papers as one cache of equal lengths allows. In all of them
+every head keeps the same number of positions, as in kvpress.
 """
 
 from __future__ import annotations
@@ -26,16 +26,18 @@ class Importance:
     """Scores [kv heads, length] a compressed layer; the highest are kept, +inf always.
 
     ``sentences``: a score for each of ``layout.sentences``, where the method has one. ``whole``: the pieces (indexes
-    into ``layout.pieces``) that it keeps whole.
+    into ``layout.pieces``) that it keeps whole. ``counts``: how many positions each head keeps, a layer [kv heads]; None
+    for the same number in all.
     """
 
     layers: tuple[torch.Tensor, ...]
     sentences: tuple[float, ...] | None = None
     whole: frozenset[int] = field(default=frozenset())
+    counts: tuple[torch.Tensor, ...] | None = None
 
 
 class Selector(Protocol):
-    """One method. ``keep`` is the number of positions that each head will keep."""
+    """One method. ``keep`` is the number of positions that each head will keep, on average where it says how many."""
 
     def select(self, layout: PromptLayout, signals: Signals, keep: int) -> Importance: ...
 

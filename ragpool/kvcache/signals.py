@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -146,6 +146,12 @@ class LayerSignals:
         """Query heads that share a KV head."""
         return self.queries.shape[0] // self.keys.shape[0]
 
+    def only(self, heads: Sequence[int]) -> LayerSignals:
+        """The layer with these query heads alone, each with the keys and values that it reads."""
+        at = torch.tensor(heads, device=self.keys.device)
+        own = at // self.groups
+        return replace(self, keys=self.keys[own], values=self.values[own], queries=self.queries[at])
+
     def attention(self, first: int, last: int) -> torch.Tensor:
         """Attention weights [kv heads, groups, last - first, length] of the queries ``first``..``last``.
 
@@ -155,7 +161,7 @@ class LayerSignals:
         before = length - self.queries.shape[1]
         seen = before + last  # later keys are hidden from all of these queries
         queries = self.queries[:, first:last].reshape(heads, self.groups * (last - first), dim)
-        logits = (queries.float() @ self.keys[:, :seen].float().transpose(1, 2)) * self.scaling
+        logits = (queries.float() * self.scaling) @ self.keys[:, :seen].float().transpose(1, 2)
         logits = logits.view(heads, self.groups, last - first, seen)
         if self.softcap is not None:
             logits = torch.tanh(logits / self.softcap) * self.softcap

@@ -48,7 +48,8 @@ class Masked:
             torch.zeros(plan.length, dtype=torch.bool).repeat(i.shape[1], 1) for i in plan.indices
         ]
         for allowed, index in zip(self.allowed, plan.indices, strict=True):
-            allowed.scatter_(1, index[0], True)
+            for head, kept in zip(allowed, index[0], strict=True):
+                head[kept[kept >= 0]] = True
 
     def logits(self, cache: DynamicCache, ids: torch.Tensor) -> torch.Tensor:
         from transformers import AttentionInterface

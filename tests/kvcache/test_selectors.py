@@ -86,10 +86,11 @@ def test_every_method_keeps_what_it_may_not_evict_and_no_more_than_asked(method:
     assert done.plan.kept == round((len(prompt) - 1) * 0.5)
     assert done.logical_length == len(prompt) - 1
     after = torch.arange(prompt.context_end, len(prompt) - 1)
-    for index in done.plan.indices:
-        assert index.shape == (1, 2, done.plan.kept)
-        assert (index.diff() > 0).all()
-        assert all(torch.isin(after, row).all() for row in index[0])
+    held = [row[row >= 0] for index in done.plan.indices for row in index[0]]
+    assert sum(map(len, held)) == done.plan.kept * len(held) == done.plan.kept * 4
+    assert all((row.diff() > 0).all() and torch.isin(after, row).all() for row in held)
+    if method != "critic-rag":  # which alone lets heads keep unequal numbers
+        assert {len(row) for row in held} == {done.plan.kept}
     with torch.inference_mode():
         made(torch.tensor([done.ids[done.logical_length :]]), past_key_values=done.cache)
 

@@ -28,7 +28,7 @@ def test_the_shipped_table_fits_the_embedded_model(local_model: LocalModel) -> N
 @pytest.mark.model
 @pytest.mark.parametrize("method", ["critic-rag:0.75", "reprefill:0.75"])
 def test_the_sentence_asked_for_is_kept_whole_and_read(local_model: LocalModel, method: str) -> None:
-    record = needle(4, 700, seed=77)
+    record = needle(3, 700, seed=303)  # one that the model answers from the whole cache
     layout, gold = prompt(local_model, record)
     tokenizer = local_model.tokenizer
     done = compressed(local_model._model, layout, KVChoice.parse(method, start=0), tokenizer=tokenizer)
