@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -119,36 +119,22 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
-class Confidence:
-    """The probability that a value is right, by logistic regression on what the readers make of it: its share among the
-    candidates as log-odds, its log-probability by the span model and by the adapter."""
-
-    share: float = 1.0
-    spans: float = 0.0
-    adapter: float = 0.0
-    offset: float = 0.0
-
-    def __call__(self, features: Sequence[float]) -> float:
-        slopes = (self.share, self.spans, self.adapter)
-        return Calibration()(self.offset + sum(a * x for a, x in zip(slopes, features, strict=True)))
-
-
-@dataclass(frozen=True, slots=True)
 class Weighing:
     """How ``PairReader`` weighs its two readers, fitted on the dev split.
 
     A candidate's weight is its log-probability by the span model plus ``share`` times that by the adapter. The passages
     tell an answer (probability .5) when "none" outweighs all the values together by ``doubt``: two likely values that
-    differ are a reason to doubt either, but not that one is told. ``confidence`` is that in the likeliest value.
+    differ are a reason to doubt either, but not that one is told. ``curve`` gives the confidence of the likeliest.
     """
 
     share: float
     doubt: float
-    confidence: Confidence = Confidence()
+    curve: Calibration
 
     def weights(self, proposed: Mapping[str, float], heard: Mapping[str, float]) -> dict[str, float]:
         """The weights of all candidates. What the span model did not propose is less likely to it than all it did."""
-        return {text: _proposed(text, proposed) + self.share * logprob for text, logprob in heard.items()}
+        floor = min(proposed.values()) - 1.0
+        return {text: proposed.get(text, floor) + self.share * logprob for text, logprob in heard.items()}
 
     def likeliest(self, weights: Mapping[str, float]) -> tuple[str | None, float, float]:
         """(value, its log-probability, told) of the likeliest value; of "none", as None, when not even a guess is told."""
@@ -160,39 +146,17 @@ class Weighing:
         best = max(values, key=lambda text: values[text])
         return best, values[best] - total, told
 
-    def features(
-        self, proposed: Mapping[str, float], heard: Mapping[str, float]
-    ) -> tuple[float, float, float] | None:
-        """What ``confidence`` goes by, of the likeliest value; None where there is none."""
-        value, logprob, _ = self.likeliest(self.weights(proposed, heard))
-        if value is None:
-            return None
-        return (
-            log_odds(math.exp(logprob)),
-            max(-12.0, _proposed(value, proposed)),
-            max(-12.0, heard[value]),
-        )
-
     @staticmethod
     def load(file: Path) -> Weighing:
         """The numbers shipped with the span model. Raises ModelError when they are not there."""
         try:
             fitted = json.loads(file.read_text(encoding="utf-8"))
-            slopes = {f.name: float(fitted["confidence"][f.name]) for f in fields(Confidence)}
-            return Weighing(float(fitted["share"]), float(fitted["doubt"]), Confidence(**slopes))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            curve = Calibration(float(fitted["slope"]), float(fitted["offset"]))
+            return Weighing(float(fitted["share"]), float(fitted["doubt"]), curve)
+        except (OSError, ValueError, KeyError) as error:
             raise ModelError(
                 f"{file}: no weighing of readers ({error}); 'ragpool train spans' writes one"
             ) from error
-
-
-def _proposed(text: str, proposed: Mapping[str, float]) -> float:
-    return proposed[text] if text in proposed else min(proposed.values()) - 1.0
-
-
-def log_odds(probability: float) -> float:
-    """log(p / (1 - p)), within 9.2 of 0: a probability of .9999."""
-    return math.log(max(probability, 1e-4) / max(1.0 - probability, 1e-4))
 
 
 class PairReader:
@@ -228,18 +192,17 @@ class PairReader:
         proposed, usage = self.proposals(query, contexts)
         heard, spent = self.heard(query, contexts, list(proposed))
         usage += spent
-        best, _, told = self._weighing.likeliest(self._weighing.weights(proposed, heard))
+        best, logprob, told = self._weighing.likeliest(self._weighing.weights(proposed, heard))
         if told < TOLD or self._kv is not None:  # only what is written runs with a compressed cache
             own, spent = self.written(query, contexts)
             usage += spent
             if own is not None and folded_words(own) not in {folded_words(text) for text in proposed}:
                 heard, spent = self.heard(query, contexts, [*proposed, own])
                 usage += spent
-                best, _, told = self._weighing.likeliest(self._weighing.weights(proposed, heard))
-        known = self._weighing.features(proposed, heard)
-        if best is None or known is None:
+                best, logprob, told = self._weighing.likeliest(self._weighing.weights(proposed, heard))
+        if best is None:
             return Reading(None, 0.0, usage, told)
-        return replace(verified(best, self._weighing.confidence(known), contexts, usage), told=told)
+        return replace(verified(best, self._weighing.curve(logprob), contexts, usage), told=told)
 
     def proposals(self, query: str, contexts: Sequence[Context]) -> tuple[dict[str, float], Usage]:
         """Log-probabilities by the span model of the likeliest values and of "none"; and the cost."""

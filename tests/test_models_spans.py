@@ -13,7 +13,7 @@ from ragpool.models import LocalModel
 from ragpool.models.spans import MAX_TOKENS, SpanModel, add_deltas, deltas, encode, shown, spans
 from ragpool.plan import adapter_folder
 from ragpool.settings import ModelSettings
-from ragpool.slots import TOLD, PairReader, Weighing
+from ragpool.slots import TOLD, Calibration, PairReader, Weighing
 from ragpool.training import spans as training
 from ragpool.training.data import Paragraph, Record
 from ragpool.training.readings import Sample
@@ -135,7 +135,7 @@ def test_both_readers_are_weighed_as_they_are_told(model: SpanModel, tmp_path: P
     local = LocalModel(tiny.llama(), tiny.tokenizer(), version="tiny@0")
     adapter = tiny.save_lora(tmp_path / "reader", seed=1)
     told = [
-        PairReader(model, local, tmp_path, adapter, weighing=Weighing(1.0, doubt))
+        PairReader(model, local, tmp_path, adapter, weighing=Weighing(1.0, doubt, Calibration()))
         .read("Tours, river?", [("Tours", "Tours is on the Loire.")])
         .told
         for doubt in (50.0, -50.0)

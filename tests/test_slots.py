@@ -16,7 +16,6 @@ from ragpool.slots import (
     SUPPOSED,
     TOLD,
     Calibration,
-    Confidence,
     PairReader,
     PromptedReader,
     Weighing,
@@ -117,7 +116,7 @@ def test_a_weighing_that_is_not_there_is_refused_with_the_command_that_makes_one
 def test_what_was_not_proposed_weighs_less_to_the_span_model_than_all_that_was(
     proposed: dict[str, float], heard: dict[str, float], share: float, doubt: float
 ) -> None:
-    weights = Weighing(share, doubt).weights(proposed, heard)
+    weights = Weighing(share, doubt, Calibration()).weights(proposed, heard)
     assert set(weights) == set(heard)
     for text, weight in weights.items():
         own = weight - share * heard[text]
@@ -128,7 +127,7 @@ def test_what_was_not_proposed_weighs_less_to_the_span_model_than_all_that_was(
 
 
 def test_two_likely_values_outweigh_none_together() -> None:
-    weighing = Weighing(1.0, 0.0)
+    weighing = Weighing(1.0, 0.0, Calibration())
     value, logprob, told = weighing.likeliest({"Tours": -1.2, "Lyon": -1.3, "none": -1.0})
     assert (value, told > TOLD) == ("Tours", True)
     assert logprob < -0.9
@@ -147,7 +146,9 @@ def test_the_more_doubt_of_none_the_more_is_told(
     values: dict[str, float], none: float, doubt: float, more: float
 ) -> None:
     weights = {**values, "none": none}
-    (_, _, before), (value, _, after) = (Weighing(1.0, d).likeliest(weights) for d in (doubt, doubt + more))
+    (_, _, before), (value, _, after) = (
+        Weighing(1.0, d, Calibration()).likeliest(weights) for d in (doubt, doubt + more)
+    )
     assert 0.0 <= before <= after <= 1.0
     assert value is None or values[value] == max(values.values())
 
@@ -187,13 +188,3 @@ def test_a_date_in_another_order_becomes_the_one_that_stands_there() -> None:
 )
 def test_a_value_is_found_in_the_spelling_of_the_text(value: str, text: str, found: str | None) -> None:
     assert as_written(value, text) == found
-
-
-def test_the_surer_the_readers_the_higher_the_confidence() -> None:
-    weighing = Weighing(1.0, 0.0, Confidence(share=0.5, spans=0.3, adapter=0.2))
-    shares = ({"Tours": -0.01, "none": -5.0}, {"Tours": -0.4, "none": -1.2}, {"Tours": -1.5, "none": -0.3})
-    known = [weighing.features(said, said) for said in shares]
-    confidences = [weighing.confidence(one) for one in known if one is not None]
-    assert len(confidences) == 3
-    assert confidences == sorted(confidences, reverse=True)
-    assert weighing.features({"none": -0.1}, {"none": 0.0}) is None

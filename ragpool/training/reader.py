@@ -243,14 +243,19 @@ def token_f1(said: str, gold: str) -> float:
 
 
 def fit_calibration(
-    scored: Sequence[tuple[float, bool]], steps: int = 4000, rate: float = 0.5
+    scored: Sequence[tuple[float, bool]],
+    weights: Sequence[float] | None = None,
+    steps: int = 4000,
+    rate: float = 0.5,
 ) -> Calibration:
-    """A logistic curve by gradient descent, a little regularised towards slope 1."""
+    """A logistic curve by gradient descent, a little regularised towards slope 1. ``weights`` say how much each counts."""
     slope, offset = 1.0, 0.0
-    n = len(scored) or 1
+    counted = [(x, ok, w) for (x, ok), w in zip(scored, weights or [1.0] * len(scored), strict=True)]
+    n = sum(w for _, _, w in counted) or 1.0
     for _ in range(steps):
         errors = [
-            (1 / (1 + math.exp(-max(-30.0, min(30.0, slope * x + offset)))) - ok, x) for x, ok in scored
+            (w * (1 / (1 + math.exp(-max(-30.0, min(30.0, slope * x + offset)))) - ok), x)
+            for x, ok, w in counted
         ]
         slope -= rate * (sum(e * x for e, x in errors) / n + 1e-3 * (slope - 1.0))
         offset -= rate * sum(e for e, _ in errors) / n

@@ -13,7 +13,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,11 @@ from ragpool.models.resolve import EMBEDDED, resolve
 from ragpool.models.spans import Encoded, SpanModel, add_deltas, deltas, encode, log_probabilities, shown
 from ragpool.plan import adapter_folder
 from ragpool.settings import ModelSettings
-from ragpool.slots import NONE, TOLD, Confidence, PairReader, Weighing, log_odds, log_sum
+from ragpool.slots import NONE, TOLD, Calibration, PairReader, Weighing, log_sum
 from ragpool.training import lora, mined, statements, written
 from ragpool.training.cards import SPANS_CARD, write_card
 from ragpool.training.data import TWOWIKI, Record, dev_split, read_records, training_split
-from ragpool.training.reader import OTHER_WORLDS, Row, score
+from ragpool.training.reader import OTHER_WORLDS, Row, fit_calibration, score
 from ragpool.training.readings import FULL, LOOKUP, Item, Sample, examples, is_rare, questions
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ BATCH_TOKENS = 3072
 CHECKPOINT = 200  # steps between two
 SHARES = (0.5, 1.0, 1.5, 2.0)
 DOUBTS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
-WRITTEN_ASKED = 630  # look-ups written on held-out paragraphs, and half as many questions, that are measured
+WRITTEN_ASKED = 200  # look-ups written on held-out paragraphs, and half as many questions, that are measured
 OFTEN_TOLD = (
     0.75  # the share of what the loop asks that the passages tell; of what is measured here it is less
 )
@@ -98,7 +98,7 @@ def train(
     (out / "checkpoint.pt").unlink(missing_ok=True)
     figures["bytes"] = (out / "model.safetensors").stat().st_size
     log("measuring on the dev split")
-    return write_card(SPANS_CARD, files, out, figures, evaluate(files, out))
+    return write_card(SPANS_CARD, files, out, figures, evaluate(files, out, seed=seed))
 
 
 def load_base() -> tuple[Any, Any, str]:
@@ -287,7 +287,7 @@ def evaluate(files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int =
     model = SpanModel.load(folder, ModelSettings())
     local = local_model(ModelSettings())
     assert local is not None  # the embedded model is always local
-    plain = Weighing(1.0, 0.0)
+    plain = Weighing(1.0, 0.0, Calibration())
     adapter = beside if beside.is_dir() else adapter_folder("reader")
     pair = PairReader(model, local, folder, adapter, weighing=plain)
     held_out = dev_split(read_records(files))
@@ -310,43 +310,21 @@ def evaluate(files: Sequence[Path], folder: Path, *, seed: int = 0, limit: int =
 
 def fit_weighing(readings: Sequence[_Both]) -> tuple[Weighing, dict[str, Any]]:
     """The weighing that is right most often where OFTEN_TOLD of what is asked is told, and the figures with it."""
+    plain = Calibration()
     best = max(
-        (Weighing(share, doubt) for share in SHARES for doubt in DOUBTS),
+        (Weighing(share, doubt, plain) for share in SHARES for doubt in DOUBTS),
         key=lambda w: _worth([_row(r, w.weights(r.proposed, r.heard), w) for r in readings]),
     )
     rows = [_row(r, best.weights(r.proposed, r.heard), best) for r in readings]
     told = [row.target != NONE for row in rows]
     rarer = (1 - OFTEN_TOLD) / OFTEN_TOLD * sum(told) / max(1, len(told) - sum(told))
     valued = [
-        (known, tells and row.f1 >= 0.5, 1.0 if tells else rarer)
-        for both, row, tells in zip(readings, rows, told, strict=True)
-        if row.value is not None and (known := best.features(both.proposed, both.heard)) is not None
+        (row.logprob, known and row.f1 >= 0.5, 1.0 if known else rarer)
+        for row, known in zip(rows, told, strict=True)
+        if row.value is not None
     ]
-    best = replace(best, confidence=fit_confidence(valued))
-    sure = [
-        replace(row, logprob=log_odds(best.confidence(known)))
-        if row.value is not None and (known := best.features(both.proposed, both.heard)) is not None
-        else row
-        for both, row in zip(readings, rows, strict=True)
-    ]
-    return best, score(sure)[0]
-
-
-def fit_confidence(valued: Sequence[tuple[Sequence[float], bool, float]], steps: int = 50) -> Confidence:
-    """Logistic regression by Newton's method over (features, whether right, weight), each slope a little drawn to 0."""
-    import numpy as np
-
-    if not valued:
-        return Confidence()
-    rows = np.array([[*known, 1.0] for known, _, _ in valued])
-    right, weights = np.array([ok for _, ok, _ in valued], float), np.array([w for _, _, w in valued])
-    drawn = np.diag([1.0] * (rows.shape[1] - 1) + [1e-6])
-    slopes = np.zeros(rows.shape[1])
-    for _ in range(steps):
-        likely = 1 / (1 + np.exp(-np.clip(rows @ slopes, -30, 30)))
-        curvature = (rows * (weights * likely * (1 - likely))[:, None]).T @ rows + drawn
-        slopes -= np.linalg.solve(curvature, rows.T @ (weights * (likely - right)) + drawn @ slopes)
-    return Confidence(*(round(float(slope), 4) for slope in slopes))
+    curve = fit_calibration([(x, ok) for x, ok, _ in valued], [w for _, _, w in valued])
+    return Weighing(best.share, best.doubt, curve), score(rows)[0]
 
 
 def _worth(rows: Sequence[Row]) -> float:
@@ -378,4 +356,11 @@ def _row(both: _Both, weights: Mapping[str, float], weighing: Weighing) -> Row:
 
 
 def _write_weighing(folder: Path, weighing: Weighing) -> None:
-    (folder / "weighing.json").write_text(json.dumps(asdict(weighing)) + "\n", encoding="utf-8")
+    curve = weighing.curve
+    written_down = {
+        "share": weighing.share,
+        "doubt": weighing.doubt,
+        "slope": curve.slope,
+        "offset": curve.offset,
+    }
+    (folder / "weighing.json").write_text(json.dumps(written_down) + "\n", encoding="utf-8")
