@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from tiny import CONTEXT, tokenizer
@@ -104,3 +104,25 @@ def pieces(question: str = QUESTION) -> list[Piece]:
 def layout(question: str = QUESTION) -> PromptLayout:
     """A prompt of one token a character (see tests/tiny.py)."""
     return PromptLayout.build(tokenizer(), pieces(question))
+
+
+def left_padded(prompts: Sequence[PromptLayout]) -> dict[str, torch.Tensor]:
+    """What a model is called with to read ``prompts`` as one batch [prompts, longest]."""
+    lengths = [len(prompt) for prompt in prompts]
+    width = max(lengths)
+    mask = torch.tensor([[0] * (width - n) + [1] * n for n in lengths])
+    return {
+        "input_ids": torch.tensor([[1] * (width - len(p)) + list(p.ids) for p in prompts]),
+        "attention_mask": mask,
+        "position_ids": (mask.cumsum(-1) - 1).clamp(min=0),
+    }
+
+
+def after(batch: dict[str, torch.Tensor], new: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What it is called with to read ``new`` [1, tokens] behind each row of ``batch``."""
+    mask = batch["attention_mask"]
+    return {
+        "input_ids": new.repeat(len(mask), 1),
+        "attention_mask": torch.cat([mask, mask.new_ones(len(mask), new.shape[1])], dim=1),
+        "position_ids": batch["position_ids"][:, -1:] + 1 + torch.arange(new.shape[1]),
+    }

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from families import FAMILIES, gemma2, layout, model
+from families import FAMILIES, after, gemma2, layout, left_padded, model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import DynamicCache, PreTrainedModel
@@ -270,14 +270,11 @@ def test_a_left_padded_batch_keeps_no_pads_and_equals_its_rows(attention: str) -
     made = model("llama", attention)
     prompts = [layout(), layout("Question: Who?")]
     lengths = [len(p) for p in prompts]
-    width = max(lengths)
-    ids = torch.tensor([[1] * (width - len(p)) + list(p.ids) for p in prompts])
-    mask = torch.tensor([[0] * (width - n) + [1] * n for n in lengths])
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    width, batch = max(lengths), left_padded(prompts)
     cache = DynamicCache(config=made.config)
     with torch.inference_mode():
         with probed(made, 64) as probe:
-            made(ids, attention_mask=mask, position_ids=positions, past_key_values=cache)
+            made(**batch, past_key_values=cache)
         for selector in (KNorm(), SnapKV(window=16), Random()):
             critic = Critic(selector, Budget(tokens=90, floor=1))
             signals = [Signals.of(cache, probe, row=r, pads=width - n) for r, n in enumerate(lengths)]
@@ -286,14 +283,7 @@ def test_a_left_padded_batch_keeps_no_pads_and_equals_its_rows(attention: str) -
 
             for row, length in enumerate(lengths):
                 assert all(int(index[row].min()) >= width - length for index in plan.indices)
-            longer = torch.cat([mask, mask.new_ones(2, NEW.shape[1])], dim=1)
-            after = positions[:, -1:] + 1 + torch.arange(NEW.shape[1])
-            logits = made(
-                NEW.repeat(2, 1),
-                attention_mask=longer,
-                position_ids=after,
-                past_key_values=evict(cache, plan),
-            ).logits
+            logits = made(**after(batch, NEW), past_key_values=evict(cache, plan)).logits
             for row, prompt in enumerate(prompts):
                 alone = evict(prefilled(made, prompt), plans[row])
                 expected = made(NEW, past_key_values=alone).logits[0]

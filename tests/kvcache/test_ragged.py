@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from families import FAMILIES, gemma2, layout, model
+from families import FAMILIES, after, gemma2, layout, left_padded, model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_evicted import NEW, Masked, prefilled, random_plan
@@ -180,22 +180,14 @@ def test_a_left_padded_batch_equals_its_rows(attention: str) -> None:
     made = model("llama", attention)
     prompts = [layout(), layout("Question: Who?")]
     lengths = [len(p) for p in prompts]
-    width = max(lengths)
-    ids = torch.tensor([[1] * (width - len(p)) + list(p.ids) for p in prompts])
-    mask = torch.tensor([[0] * (width - n) + [1] * n for n in lengths])
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    width, batch = max(lengths), left_padded(prompts)
     cache = DynamicCache(config=made.config)
     with torch.inference_mode():
-        made(ids, attention_mask=mask, position_ids=positions, past_key_values=cache)
+        made(**batch, past_key_values=cache)
         alone = [prefilled(made, p) for p in prompts]
         plans = [unequal_plan(alone[0]), unequal_plan(alone[1], ((12, 70), (9, 8)), seed=1)]
         plan = together(plans, lengths)
-        logits = made(
-            NEW.repeat(2, 1),
-            attention_mask=torch.cat([mask, mask.new_ones(2, NEW.shape[1])], dim=1),
-            position_ids=positions[:, -1:] + 1 + torch.arange(NEW.shape[1]),
-            past_key_values=evict_unequal(cache, plan, made),
-        ).logits
+        logits = made(**after(batch, NEW), past_key_values=evict_unequal(cache, plan, made)).logits
         for row, (own, held) in enumerate(zip(plans, alone, strict=True)):
             expected = made(NEW, past_key_values=evict_unequal(held, own, made)).logits[0]
             torch.testing.assert_close(logits[row], expected, atol=2e-4, rtol=1e-3)
