@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Generator as Writing
 from dataclasses import dataclass, field, replace
 
-from ragpool.closing import SlotCloser
+from ragpool.closing import FIRM, SlotCloser
 from ragpool.distil import Distiller, folded_words
 from ragpool.errors import ModelError, TransientModelError
 from ragpool.events import (
@@ -280,9 +280,12 @@ class _Run:
         yield Answered(answer)
 
     def _hopeless(self, judgement: Judgement) -> bool:
-        """Too little evidence to answer even in part."""
-        abstains = self.settings.generator.abstain and self.settings.method != "single"
-        return abstains and judgement.probability < self.limits.abstain
+        """Too little evidence to answer even in part: the judge gives it up, and not every look-up was read firmly."""
+        if not self.settings.generator.abstain or self.settings.method == "single":
+            return False
+        read = bool(self.question.triples) and not open_gaps(self.question, judgement.bindings)
+        firm = read and all(b.confidence >= FIRM and not b.supposed for b in judgement.bindings)
+        return not firm and judgement.probability < self.limits.abstain
 
     def _packed(self, judgement: Judgement) -> list[Evidence]:
         admitted = self.pool.admitted

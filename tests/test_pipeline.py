@@ -259,6 +259,39 @@ class TestVeto:
         assert [e.judgement.sufficient for e in events if isinstance(e, Judged)] == [True]
 
 
+class Hopeless(Satisfied):
+    """A judge that gives every pool up, over values that were read with ``confidence``."""
+
+    def __init__(self, confidence: float) -> None:
+        super().__init__()
+        self._confidence = confidence
+
+    def judge(
+        self, question: Question, evidence: Sequence[Evidence], bindings: Sequence[Binding] = ()
+    ) -> tuple[Judgement, Usage]:
+        weak = tuple(replace(b, confidence=self._confidence) for b in bindings)
+        return Judgement(False, 0.01, (), self.name, weak), Usage()
+
+
+class TestGivenUp:
+    """What the judge gives up is refused, unless every look-up of the plan was read firmly."""
+
+    @pytest.mark.parametrize(
+        ("question", "confidence", "answer", "status"),
+        [
+            (BORN, 0.9, "Port Ennis", AnswerStatus.PARTIAL),
+            (BORN, 0.5, "", AnswerStatus.INSUFFICIENT),
+            (HUSBAND, 0.9, "", AnswerStatus.INSUFFICIENT),
+            ("Who kept bees?", 0.9, "", AnswerStatus.INSUFFICIENT),
+        ],
+    )
+    def test_it(
+        self, index: Index, question: str, confidence: float, answer: str, status: AnswerStatus
+    ) -> None:
+        given = answer_of(ask(index, question, steps(index, judge=Hopeless(confidence))))
+        assert (given.answer, given.status) == (answer, status)
+
+
 class TestSingle:
     def test_single_is_one_search_in_rank_order(self, index: Index) -> None:
         chosen = settings(method="single")
